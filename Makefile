@@ -1,0 +1,66 @@
+# `make` prints the targets: those with a ## line. `make test` is everything CI runs.
+
+SHELL     := /bin/bash
+PROGRAMS  := $(patsubst %/main.go,./%,$(wildcard cmd/*/main.go))
+LINT      := go tool -modfile=.ci/tools/go.mod golangci-lint
+RUNNER    := go run ./cmd/internal/repotest/runner
+TAGS      := timed,system
+
+SEEDS ?= 300
+SEED  ?= 1
+TIME  ?= 5s
+
+help: ## this list
+	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1 ## /p' $(firstword $(MAKEFILE_LIST)) | awk -F' ## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+build: ## the programs, static and stripped, into build/
+	@mkdir -p build
+	$(if $(PROGRAMS),CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o build/ $(PROGRAMS))
+
+test: ## everything CI runs: format, vet, lint, all tests with and without -race, fuzz targets, timed tests
+	@MAKE="$(MAKE)" .ci/steps fmt vet lint race plain system fuzz timed
+
+short: ## the minute while working: format, vet, and the tests of all packages, cached where nothing changed
+	@$(MAKE) --no-print-directory fmt vet
+	@$(RUNNER) test -short ./...
+
+fmt: ## what gofmt would change; fails when there is anything
+	@out=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
+
+vet: ## go vet, with the build tags of the timed and the system tests too
+	@go vet ./...
+	@go vet -tags $(TAGS) ./...
+
+lint: ## golangci-lint as pinned in .ci/tools/go.mod (the first run builds it, some two minutes)
+	@$(LINT) run --build-tags $(TAGS)
+
+race: ## first pass: all tests with -race, in random order
+	@REQUIRE_RACE=1 $(RUNNER) test -race -shuffle=on ./...
+
+plain: ## second pass: all tests without -race, those of allocations among them
+	@FORBID_RACE=1 $(RUNNER) test -shuffle=on ./...
+
+system: build ## tests with real processes and virtual machines (build tag system), one package at a time
+	@$(RUNNER) tagged system -timeout 20m
+
+timed: build ## tests that measure time (build tag timed), alone on the machine
+	@$(RUNNER) tagged timed -timeout 20m
+
+sim: ## the simulated farm: SEEDS=300 worlds, the first of them SEED=1
+	@$(RUNNER) test -count 1 -timeout 0 ./stream/engine -run Simulation -args -seeds $(SEEDS) -seed $(SEED)
+
+fuzz: ## each fuzz target for TIME=5s
+	@$(RUNNER) fuzz -time $(TIME) ./...
+
+cover: ## test coverage by package and function, and build/cover.html
+	@mkdir -p build
+	@$(RUNNER) test -coverprofile build/cover.out -coverpkg ./... ./...
+	@go tool cover -func build/cover.out | tail -1
+	@go tool cover -html build/cover.out -o build/cover.html
+
+generate: ## generated files, and the golden files of all tests (read the diff)
+	@go generate ./...
+	@go test $$(grep -rlE --include='*_test.go' 'flag\.Bool\("update"' . | xargs -rn1 dirname | sort -u) -update
+
+.PHONY: help build test short fmt vet lint race plain system timed sim fuzz cover generate
+.DEFAULT_GOAL := help
