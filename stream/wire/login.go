@@ -117,22 +117,22 @@ type Result uint8
 
 // The results.
 const (
-	Accept Result = 1
-	Refer  Result = 2
-	Busied Result = 3 // try again after a while
-	Deny   Result = 4
+	ResultAccept Result = 1
+	ResultRefer  Result = 2
+	ResultBusy   Result = 3 // try again after a while
+	ResultDeny   Result = 4
 )
 
 // String is the result in words.
 func (r Result) String() string {
 	switch r {
-	case Accept:
+	case ResultAccept:
 		return "accept"
-	case Refer:
+	case ResultRefer:
 		return "refer"
-	case Busied:
+	case ResultBusy:
 		return "busy"
-	case Deny:
+	case ResultDeny:
 		return "deny"
 	}
 	return "result " + strconv.Itoa(int(r))
@@ -200,7 +200,7 @@ type Referral struct {
 // LoginReply is the payload of a Welcome.
 type LoginReply struct {
 	Result       Result
-	Code         Code // for busy and deny
+	Code         Code  // for busy and deny
 	Version      uint8 // protocol version that the server chose
 	Features     uint64
 	ServerID     [ServerIDSize]byte
@@ -224,9 +224,9 @@ func (l LoginReply) Append(dst []byte) []byte {
 	dst = binary.LittleEndian.AppendUint32(dst, l.RetryAfterMS)
 	dst = appendText(dst, l.Sentence, MaxSentence)
 	switch l.Result {
-	case Accept:
+	case ResultAccept:
 		dst = l.Disk.append(dst)
-	case Refer:
+	case ResultRefer:
 		list := l.Refer[:min(len(l.Refer), MaxReferrals)]
 		dst = append(dst, byte(len(list)))
 		for _, s := range list {
@@ -251,9 +251,9 @@ func ParseLoginReply(b []byte) (LoginReply, error) {
 	r.bytes(l.ServerID[:])
 	l.Server, l.RetryAfterMS, l.Sentence = r.text(MaxName), r.u32(), r.text(MaxSentence)
 	switch l.Result {
-	case Accept:
+	case ResultAccept:
 		l.Disk = r.disk()
-	case Refer:
+	case ResultRefer:
 		n := int(r.u8())
 		if n > MaxReferrals {
 			return LoginReply{}, malformed("login reply", "too many servers to go to")
@@ -264,13 +264,13 @@ func ParseLoginReply(b []byte) (LoginReply, error) {
 			s.Addr = r.addr()
 			l.Refer = append(l.Refer, s)
 		}
-	case Busied, Deny:
+	case ResultBusy, ResultDeny:
 	default:
 		if !r.short {
 			return LoginReply{}, malformed("login reply", "result not known")
 		}
 	}
-	if l.Result == Accept || l.Result == Refer {
+	if l.Result == ResultAccept || l.Result == ResultRefer {
 		if l.HasTicket = r.bool(); l.HasTicket {
 			l.Ticket = r.ticket()
 		}
@@ -281,7 +281,7 @@ func ParseLoginReply(b []byte) (LoginReply, error) {
 	if len(l.Ticket.Ticket) > MaxTicket {
 		return LoginReply{}, malformed("login reply", "ticket too long")
 	}
-	if l.Result == Accept && l.Disk.Size < 0 {
+	if l.Result == ResultAccept && l.Disk.Size < 0 {
 		return LoginReply{}, malformed("login reply", "size of the vDisk is negative")
 	}
 	return l, nil
