@@ -125,21 +125,25 @@ func (l LeaveReason) String() string {
 
 // Leave ends a session.
 type Leave struct {
-	Reason LeaveReason
+	Reason  LeaveReason
+	PauseUS uint32 // microseconds for which reads stood still because of the move, 0 when none did
 }
 
 // Type is FrameLeave.
 func (Leave) Type() FrameType { return FrameLeave }
 
 // Append appends the frame to dst.
-func (f Leave) Append(dst []byte) []byte { return append(dst, byte(FrameLeave), 1, 0, byte(f.Reason)) }
+func (f Leave) Append(dst []byte) []byte {
+	dst = append(dst, byte(FrameLeave), 5, 0, byte(f.Reason))
+	return binary.LittleEndian.AppendUint32(dst, f.PauseUS)
+}
 
 // ParseLeave reads the body of a Leave frame.
 func ParseLeave(body []byte) (Leave, error) {
-	if len(body) < 1 {
+	if len(body) < 5 {
 		return Leave{}, truncated("leave")
 	}
-	return Leave{LeaveReason(body[0])}, nil
+	return Leave{LeaveReason(body[0]), binary.LittleEndian.Uint32(body[1:])}, nil
 }
 
 // Size tells the largest datagram that arrives at the target, in bytes of UDP payload. The server may use it.

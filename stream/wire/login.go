@@ -13,7 +13,7 @@ const (
 	MaxProgram   = 32  // name and version of the target's program
 	MaxSentence  = 255 // what a person reads
 	MaxAvoid     = 4   // servers that the target does not want
-	MaxReferrals = 4   // servers that a reply refers to
+	MaxReferrals = 3   // servers that a reply refers to
 
 	macSize     = 6
 	contentSize = 40
@@ -24,7 +24,7 @@ const (
 	// MaxLogin is the longest Login.
 	MaxLogin = 8 + macSize + 2 + (1 + MaxName) + 4 + (1 + MaxName) + (1 + MaxProgram) + 1 + contentSize + 1 + MaxAvoid*(1+MaxName)
 	// MaxLoginReply is the longest LoginReply: a referral with a ticket.
-	MaxLoginReply = 1 + 2 + 1 + 8 + ServerIDSize + (1 + MaxName) + 4 + (1 + MaxSentence) + 1 + MaxReferrals*referSize + 1 + ticketSize
+	MaxLoginReply = 1 + 2 + 1 + 8 + ServerIDSize + (1 + MaxName) + 4 + (1 + MaxSentence) + diskSize + 1 + MaxReferrals*referSize + 1 + ticketSize
 )
 
 // NewestVersion as a version number stands for the highest version that the farm offers.
@@ -207,7 +207,7 @@ type LoginReply struct {
 	Server       string // the server's name
 	RetryAfterMS uint32 // for busy
 	Sentence     string // for people, for busy and deny
-	Disk         Disk   // for accept
+	Disk         Disk   // for accept and refer
 	Refer        []Referral
 	HasTicket    bool
 	Ticket       Ticket // for accept and refer; aliases the input
@@ -227,6 +227,7 @@ func (l LoginReply) Append(dst []byte) []byte {
 	case ResultAccept:
 		dst = l.Disk.append(dst)
 	case ResultRefer:
+		dst = l.Disk.append(dst)
 		list := l.Refer[:min(len(l.Refer), MaxReferrals)]
 		dst = append(dst, byte(len(list)))
 		for _, s := range list {
@@ -254,6 +255,7 @@ func ParseLoginReply(b []byte) (LoginReply, error) {
 	case ResultAccept:
 		l.Disk = r.disk()
 	case ResultRefer:
+		l.Disk = r.disk()
 		n := int(r.u8())
 		if n > MaxReferrals {
 			return LoginReply{}, malformed("login reply", "too many servers to go to")
@@ -281,7 +283,7 @@ func ParseLoginReply(b []byte) (LoginReply, error) {
 	if len(l.Ticket.Ticket) > MaxTicket {
 		return LoginReply{}, malformed("login reply", "ticket too long")
 	}
-	if l.Result == ResultAccept && l.Disk.Size < 0 {
+	if l.Disk.Size < 0 {
 		return LoginReply{}, malformed("login reply", "size of the vDisk is negative")
 	}
 	return l, nil
