@@ -71,8 +71,8 @@
 // The payload of noise message 2, behind what package secure puts before it:
 //
 //	result u8, code u16, version u8, features u64, server id [16], server str, retry after ms u32, sentence str,
-//	accept: name str, number u32, root [32], timestamp i64, size i64, sector u32, chunk u32, levels u8, mode u8
-//	refer:  n u8, n × (name str, id [16], addr)
+//	accept and refer: name str, number u32, root [32], timestamp i64, size i64, sector u32, chunk u32, levels u8, mode u8
+//	refer:            n u8, n × (name str, id [16], addr)
 //	accept and refer: has ticket u8 (length u16, ticket, secret [32], lifetime ms u32)
 //
 // # The version rule

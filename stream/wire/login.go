@@ -11,7 +11,7 @@ import (
 const (
 	MaxName      = 64  // vDisk, server, label
 	MaxProgram   = 32  // name and version of the target's program
-	MaxSentence  = 255 // what a person reads
+	MaxSentence  = 240 // what a person reads
 	MaxAvoid     = 4   // servers that the target does not want
 	MaxReferrals = 3   // servers that a reply refers to
 
