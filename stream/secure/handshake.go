@@ -62,8 +62,8 @@ func NewInitiator(rng io.Reader, device PrivateKey, farm PublicKey, psk [KeySize
 
 // lowOrder tells whether the shared secret with this key is zero whoever computes it.
 func lowOrder(public []byte) bool {
-	var any [KeySize]byte
-	_, err := curve25519.X25519(any[:], public)
+	var scalar [KeySize]byte // any will do: clamping makes each a multiple of the cofactor
+	_, err := curve25519.X25519(scalar[:], public)
 	return err != nil
 }
 

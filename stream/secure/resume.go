@@ -71,7 +71,7 @@ func NewFlight(
 	b := wire.AppendResumeHead(make([]byte, 0, wire.FirstSize), head, ticket, f.random, len(frames)+wire.TagSize)
 	var nonce [nonceSize]byte
 	b = newAEAD(flightKey(secret, f.random, head.Cipher), head.Cipher).Seal(b, nonce[:], frames, b)
-	f.pad(farm, append(b, make([]byte, wire.MACsSize)...), head.Index)
+	f.pad(farm, b, head.Index)
 	return f, nil
 }
 

@@ -46,7 +46,7 @@
 //
 //	16 Data          id u32, position u32, total u32, held u16 (16 µs units), payload
 //	17 Pending       id u32
-//	18 Busy          id u32, retry after ms u16, instead str
+//	18 Busy          id u32 (0: the whole session), retry after ms u16, instead str
 //	19 Failed        id u32, level u8, index u64, code u8
 //	20 GoingAway     number u32, reason u8, deadline ms u32, slot ms u32, proposed str
 //	21 Alternates    n u8, n × (name str, id [16], addr, state u8, load u16, same zone u8), note str

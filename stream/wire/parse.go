@@ -249,7 +249,11 @@ func (r *reader) text(limit int) string {
 func (r *reader) addr() netip.AddrPort {
 	var a [16]byte
 	r.bytes(a[:])
-	return netip.AddrPortFrom(netip.AddrFrom16(a).Unmap(), r.u16())
+	port := r.u16()
+	if a == [16]byte{} {
+		return netip.AddrPortFrom(netip.Addr{}, port)
+	}
+	return netip.AddrPortFrom(netip.AddrFrom16(a).Unmap(), port)
 }
 
 func (r *reader) err(what string) error {
@@ -273,13 +277,13 @@ func printable(p []byte) bool {
 	return true
 }
 
-// appendText appends a string, cut between runes to at most limit bytes and with '?' for what is not printable: whatever a caller
-// passes, the other end can read the message.
+// appendText appends a string, cut between runes to at most limit bytes and with a substitute for what is not printable: whatever a
+// caller passes, the other end can read the message.
 func appendText(dst []byte, s string, limit int) []byte {
 	at := len(dst)
 	dst = append(dst, 0)
 	for _, c := range s {
-		if c == utf8.RuneError || !unicode.IsPrint(c) {
+		if !unicode.IsPrint(c) {
 			c = '?'
 		}
 		if len(dst)-at-1+utf8.RuneLen(c) > limit {
@@ -298,7 +302,7 @@ func appendBool(dst []byte, v bool) []byte {
 	return append(dst, 0)
 }
 
-// appendAddr appends 16 bytes, IPv4 mapped, and the port. Zones are not carried: they mean something on one machine only.
+// appendAddr appends 16 bytes, IPv4 mapped, and the port; an address that is not valid is zero. Zones are not carried: they mean something on one machine only.
 func appendAddr(dst []byte, a netip.AddrPort) []byte {
 	var b [16]byte
 	if a.Addr().IsValid() {

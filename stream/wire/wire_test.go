@@ -1,0 +1,559 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden table")
+
+const goldenFile = "../../testdata/wire/messages.txt"
+
+// row is one line of the golden table: a value and how it becomes bytes and back.
+type row struct {
+	name  string
+	value any
+	bytes []byte
+	parse func([]byte) (any, error)
+	// least is the length from which a truncated row is a valid, shorter message; 0 means that every truncation is an error.
+	least int
+}
+
+func run(first byte, n int) []byte {
+	p := make([]byte, n)
+	for i := range p {
+		p[i] = first + byte(i)
+	}
+	return p
+}
+
+func frameRow(name string, f Frame) row {
+	r := row{name: "frame " + name, value: f, bytes: f.Append(nil)}
+	r.parse = func(b []byte) (any, error) {
+		t, body, rest, err := Next(b)
+		if err == nil && len(rest) > 0 {
+			err = errors.New("bytes are left")
+		}
+		if err != nil {
+			return nil, err
+		}
+		f, err := Parse(t, body)
+		return f, err
+	}
+	return r
+}
+
+// fixed parses a datagram that has nothing behind its header.
+func fixed[T any](parse func([]byte) (T, error)) func([]byte) (any, error) {
+	return func(b []byte) (any, error) {
+		v, err := parse(b)
+		return v, err
+	}
+}
+
+// tail parses a datagram and checks what stands behind its header.
+func tail[T any](want []byte, parse func([]byte) (T, []byte, error)) func([]byte) (any, error) {
+	return func(b []byte) (any, error) {
+		v, got, err := parse(b)
+		if err == nil && !bytes.HasPrefix(want, got) {
+			err = fmt.Errorf("tail is %x", got)
+		}
+		return v, err
+	}
+}
+
+func padded(b []byte, size int) []byte { return append(b, make([]byte, size-len(b))...) }
+
+func datagramRows() []row {
+	noise, sealed, ticket := run(0x40, 96), run(0x80, 20), run(0x20, 40)
+	hello := Hello{Index: 0x01020304, MinVersion: 1, MaxVersion: 2, Cipher: CipherAES256GCM, FarmKey: [8]byte(run(0xf0, 8)), NoiseLength: 96}
+	welcome := Welcome{Receiver: 0x01020304, Index: 0x0a0b0c0d, NoiseLength: 96}
+	cookie := Cookie{Receiver: 0x01020304, Nonce: [24]byte(run(0x10, 24)), Sealed: [32]byte(run(0x60, 32))}
+	head := Sealed{Receiver: 0x0a0b0c0d, Counter: 0x0102030405060708}
+	first := SealedFirst{Receiver: 7, Counter: 3, Index: 9, Random: [16]byte(run(0xa0, 16)), Server: [16]byte(run(0xb0, 16))}
+	resume := Resume{Index: 5, Cipher: CipherChaCha20Poly1305, Flags: 0x80}
+	random := [32]byte(run(0xc0, 32))
+	hint := Hint{Receiver: 11, Hint: HintUnknownSession, MinVersion: 1, MaxVersion: 1, Counter: 99}
+	return []row{
+		{"hello", hello, padded(append(hello.Append(nil), noise...), FirstSize), tail(noise, ParseHello), 0},
+		{"welcome", welcome, append(welcome.Append(nil), noise...), tail(noise, ParseWelcome), 0},
+		{"cookie", cookie, cookie.Append(nil), fixed(ParseCookie), 0},
+		{"sealed", head, append(head.Append(nil), sealed...), tail(sealed, ParseSealed), SealedSize + TagSize},
+		{"resume", resume, padded(append(AppendResumeHead(nil, resume, ticket, random, len(sealed)), sealed...), FirstSize),
+			func(b []byte) (any, error) {
+				r, body, err := ParseResume(b)
+				if err == nil && !(bytes.Equal(body.Ticket, ticket) && body.Random == random && bytes.Equal(body.Sealed, sealed)) {
+					err = fmt.Errorf("body is %+v", body)
+				}
+				return r, err
+			}, 0},
+		{"sealed first", first, append(first.Append(nil), sealed...), tail(sealed, ParseSealedFirst), SealedFirstSize + TagSize},
+		{"hint", hint, hint.Append(nil), fixed(ParseHint), 0},
+	}
+}
+
+var (
+	tableContent = Content{Root: [32]byte(run(0x30, 32)), Timestamp: 1789000000123456789}
+	tableDisk    = Disk{
+		Name: "debian12", Number: 3, Content: tableContent, Size: 8 << 30, SectorSize: 512, ChunkSize: 16384, Levels: 4, Mode: ModeStandard,
+	}
+	tableTicket = Ticket{Ticket: run(0x50, 24), Secret: [32]byte(run(0x90, 32)), LifetimeMS: 3600000}
+	v4          = netip.MustParseAddrPort("192.0.2.12:6910")
+	v6          = netip.MustParseAddrPort("[2001:db8::7]:6910")
+)
+
+func loginRows() []row {
+	login := Login{
+		Features: 1 << 40, MAC: [6]byte{2, 0, 0, 1, 2, 3}, Flags: LoginReconnect, VDisk: "debian12", Number: NewestVersion,
+		Label: "raum 7, Platz é", Program: "spate-target 0.1", HasContent: true, Content: tableContent, Avoid: []string{"lab-a", "lab-c"},
+	}
+	accept := LoginReply{
+		Result: ResultAccept, Version: 1, Features: 5, ServerID: [16]byte(run(1, 16)), Server: "lab-b", Disk: tableDisk,
+		HasTicket: true, Ticket: tableTicket,
+	}
+	refer := LoginReply{
+		Result: ResultRefer, Version: 1, ServerID: [16]byte(run(1, 16)), Server: "lab-b", Disk: tableDisk,
+		Refer:     []Referral{{"lab-a", [16]byte(run(2, 16)), v4}, {"lab-c", [16]byte(run(3, 16)), v6}},
+		HasTicket: true, Ticket: tableTicket,
+	}
+	busy := LoginReply{Result: ResultBusy, Code: CodeTooMany, Version: 1, Server: "lab-b", RetryAfterMS: 250, Sentence: CodeTooMany.Sentence()}
+	deny := LoginReply{Result: ResultDeny, Code: CodeUnknownDevice, Version: 1, Server: "lab-b", Sentence: CodeUnknownDevice.Sentence()}
+	return []row{
+		{"login", login, login.Append(nil), fixed(ParseLogin), 0},
+		{"login empty", Login{}, Login{}.Append(nil), fixed(ParseLogin), 0},
+		{"login reply accept", accept, accept.Append(nil), fixed(ParseLoginReply), 0},
+		{"login reply refer", refer, refer.Append(nil), fixed(ParseLoginReply), 0},
+		{"login reply busy", busy, busy.Append(nil), fixed(ParseLoginReply), 0},
+		{"login reply deny", deny, deny.Append(nil), fixed(ParseLoginReply), 0},
+	}
+}
+
+func frameRows() []row {
+	ranges := Read{ID: 8, Level: 1, Priority: ReadAhead, Count: MaxCount, First: 1 << 40, N: 2}
+	ranges.Ranges[0], ranges.Ranges[1] = Range{0, 1400}, Range{2800, 1 << 31}
+	status := Status{
+		Seq: 1, Bytes: 1 << 40, Reads: 77, Lost: 9, Late: 3, Busy: 1, RTT: 210, Window: 1 << 20, Packet: 1472, LongestPauseMS: 3,
+		Failovers: 1, Flags: StatusGSO | StatusGRO,
+	}
+	away := GoingAway{Number: 2, Reason: AwayStopped, DeadlineMS: 30000, SlotMS: 120, Proposed: "lab-a"}
+	alternates := Alternates{
+		List: []Alternate{
+			{"lab-c", [16]byte(run(3, 16)), v6, StateServing, 200, true},
+			{"lab-a", [16]byte{}, v4, StateStopped, 0, false},
+			{"lab-d", [16]byte{}, netip.AddrPort{}, StateUnreachable, 0, false},
+		},
+		Note: "lab-c is in this zone",
+	}
+	return []row{
+		frameRow("read", Read{ID: 7, Count: 4, First: 65}),
+		frameRow("read ranges", ranges),
+		frameRow("status", status),
+		frameRow("leave", Leave{LeaveMoved, 2100}),
+		frameRow("bad", Bad{Level: 2, Index: 5}),
+		frameRow("size", Size{8972}),
+		frameRow("going-away ack", GoingAwayAck{2}),
+		frameRow("path answer", PathAnswer{0x1122334455667788}),
+		frameRow("ping", Ping{0x55667788}),
+		frameRow("data", Data{ID: 7, Position: 1400, Total: 4000, Held: 12, Payload: run(0x70, 10)}),
+		frameRow("data empty", Data{ID: 7, Payload: []byte{}}),
+		frameRow("pending", Pending{7}),
+		frameRow("busy", Busy{ID: 7, RetryAfterMS: 20, Instead: "lab-a"}),
+		frameRow("failed", Failed{ID: 7, Level: 1, Index: 3, Code: CodeDamaged}),
+		frameRow("going-away", away),
+		frameRow("alternates", alternates),
+		frameRow("alternates none", Alternates{}),
+		frameRow("ticket", tableTicket),
+		frameRow("status reply", StatusReply{1}),
+		frameRow("probe", Probe{1472}),
+		frameRow("path check", PathCheck{0x1122334455667788}),
+		frameRow("pong", Pong{0x55667788}),
+		frameRow("closed", Closed{CodeReplaced, CodeReplaced.Sentence()}),
+	}
+}
+
+func table() []row {
+	return append(append(datagramRows(), loginRows()...), frameRows()...)
+}
+
+// longPadding is how many zeros at the end of a row are counted instead of written.
+const longPadding = 64
+
+// golden renders the table: three lines a row, name, value and bytes without trailing zeros.
+func golden(rows []row) string {
+	var b strings.Builder
+	b.WriteString("# Every message of the stream protocol, value beside bytes; much padding is counted as +N.\n")
+	for _, r := range rows {
+		short := bytes.TrimRight(r.bytes, "\x00")
+		if len(r.bytes)-len(short) < longPadding {
+			short = r.bytes
+		}
+		fmt.Fprintf(&b, "\n%s\n\t%+v\n\t%s", r.name, r.value, hex.EncodeToString(short))
+		if n := len(r.bytes) - len(short); n > 0 {
+			fmt.Fprintf(&b, " +%d", n)
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// The golden table is the specification: bytes change only on purpose.
+func TestGoldenTableIsWhatIsWritten(t *testing.T) {
+	got := golden(table())
+	if *update {
+		if err := os.WriteFile(goldenFile, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(goldenFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantLines := strings.Split(string(want), "\n")
+	for i, line := range strings.Split(got, "\n") {
+		if i >= len(wantLines) || line != wantLines[i] {
+			t.Fatalf("line %d of %s differs:\n got %s\nRun with -update if this is meant, and review the diff.", i+1, goldenFile, line)
+		}
+	}
+	if got != string(want) {
+		t.Fatalf("%s is longer than the table", goldenFile)
+	}
+}
+
+// goldenBytes reads the bytes back from the file, so that reading is tested against it and not against what is written today.
+func goldenBytes(t testing.TB) map[string][]byte {
+	file, err := os.ReadFile(goldenFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := make(map[string][]byte)
+	for block := range strings.SplitSeq(string(file), "\n\n") {
+		lines := strings.Split(block, "\n")
+		if len(lines) < 3 || strings.HasPrefix(lines[0], "#") {
+			continue
+		}
+		text, zeros, _ := strings.Cut(strings.TrimSpace(lines[2]), " +")
+		b, err := hex.DecodeString(text)
+		if err != nil {
+			t.Fatalf("%s: %v", lines[0], err)
+		}
+		n := 0
+		if zeros != "" {
+			if _, err := fmt.Sscan(zeros, &n); err != nil {
+				t.Fatalf("%s: %v", lines[0], err)
+			}
+		}
+		rows[lines[0]] = append(b, make([]byte, n)...)
+	}
+	return rows
+}
+
+func TestGoldenTableIsWhatIsRead(t *testing.T) {
+	file := goldenBytes(t)
+	for _, r := range table() {
+		b, ok := file[r.name]
+		if !ok {
+			t.Fatalf("%s: not in %s", r.name, goldenFile)
+		}
+		got, err := r.parse(b)
+		if err != nil {
+			t.Fatalf("%s: %v", r.name, err)
+		}
+		if !reflect.DeepEqual(got, r.value) {
+			t.Errorf("%s:\n got %+v\nwant %+v", r.name, got, r.value)
+		}
+	}
+}
+
+func TestEveryFrameTypeIsInTheGoldenTable(t *testing.T) {
+	seen := make(map[FrameType]bool)
+	for _, r := range frameRows() {
+		seen[r.value.(Frame).Type()] = true
+	}
+	for i := range 256 {
+		f := FrameType(i)
+		if f.Known() != (seen[f] || f == FramePad) {
+			t.Errorf("%v: known %v, in the table %v", f, f.Known(), seen[f])
+		}
+		if _, named := frameNames[f]; named != f.Known() {
+			t.Errorf("%v: known %v, named %v", f, f.Known(), named)
+		}
+	}
+}
+
+// A message that was cut anywhere is refused, or is a shorter message where the table says so; never more.
+func TestTruncationIsNoticed(t *testing.T) {
+	for _, r := range table() {
+		for n := range len(r.bytes) {
+			v, err := r.parse(r.bytes[:n:n])
+			if valid := r.least > 0 && n >= r.least; (err == nil) != valid {
+				t.Errorf("%s cut to %d of %d bytes: %+v, %v", r.name, n, len(r.bytes), v, err)
+			}
+		}
+	}
+}
+
+// The same for bodies, whose length the frame header gives: a shorter one is refused, but for data, which then has less payload.
+func TestTruncatedBodyIsRefused(t *testing.T) {
+	for _, r := range frameRows() {
+		typ, body, _, err := Next(r.bytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range len(body) {
+			v, err := Parse(typ, body[:n:n])
+			switch {
+			case typ == FrameData && n >= dataSize:
+				if d := v.(Data); err != nil || len(d.Payload) != n-dataSize {
+					t.Errorf("%s cut to %d: %+v, %v", r.name, n, v, err)
+				}
+			case err == nil || v != nil:
+				t.Errorf("%s cut to %d of %d: %+v, no error", r.name, n, len(body), v)
+			case !errors.Is(err, ErrTruncated) && !errors.Is(err, ErrMalformed):
+				t.Errorf("%s cut to %d: error %v wraps neither", r.name, n, err)
+			}
+		}
+	}
+}
+
+// A later version may say more at the end of a body; this one reads what it knows.
+func TestMoreAtTheEndOfABodyIsIgnored(t *testing.T) {
+	for _, r := range frameRows() {
+		typ, body, _, _ := Next(r.bytes)
+		if typ == FrameData {
+			continue // its payload is what is left
+		}
+		v, err := Parse(typ, append(bytes.Clone(body), 1, 2, 3))
+		if err != nil || !reflect.DeepEqual(v, r.value) {
+			t.Errorf("%s: %+v, %v", r.name, v, err)
+		}
+	}
+	for _, r := range loginRows() {
+		v, err := r.parse(append(bytes.Clone(r.bytes), 1, 2, 3))
+		if err != nil || !reflect.DeepEqual(v, r.value) {
+			t.Errorf("%s: %+v, %v", r.name, v, err)
+		}
+	}
+}
+
+func TestUnknownFramesAreSkippedAndPaddingEndsADatagram(t *testing.T) {
+	b := Ping{1}.Append(nil)
+	b = append(b, 200, 2, 0, 9, 9)
+	b = Pong{2}.Append(b)
+	b = AppendPad(b, 5)
+	var got []FrameType
+	for rest := b; len(rest) > 0; {
+		typ, body, more, err := Next(rest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f, err := Parse(typ, body); err != nil || (f != nil) != (typ == FramePing || typ == FramePong) {
+			t.Fatalf("%v: %v, %v", typ, f, err)
+		}
+		got, rest = append(got, typ), more
+	}
+	if want := []FrameType{FramePing, 200, FramePong, FramePad}; !reflect.DeepEqual(got, want) {
+		t.Fatalf("got %v, want %v", got, want)
+	}
+}
+
+func TestReadRefusesWhatWouldCostTheServerMoreThanItSays(t *testing.T) {
+	good := Read{ID: 1, Count: 1, N: 2, Ranges: [MaxRanges]Range{{0, 10}, {10, 20}}}
+	for name, change := range map[string]func(*Read){
+		"no objects":              func(f *Read) { f.Count = 0 },
+		"too many objects":        func(f *Read) { f.Count = MaxCount + 1 },
+		"level of no tree":        func(f *Read) { f.Level = MaxLevel + 1 },
+		"index beyond any disk":   func(f *Read) { f.First = 1 << 63 },
+		"empty range":             func(f *Read) { f.Ranges[1] = Range{10, 10} },
+		"range turned round":      func(f *Read) { f.Ranges[1] = Range{20, 10} },
+		"overlapping ranges":      func(f *Read) { f.Ranges[1].From = 9 },
+		"ranges that do not rise": func(f *Read) { f.Ranges[0], f.Ranges[1] = f.Ranges[1], f.Ranges[0] },
+		"unknown priority":        func(f *Read) { f.Priority = 2 },
+	} {
+		f := good
+		if _, err := ParseRead(f.Append(nil)[FrameHeaderSize:]); err != nil {
+			t.Fatal(err)
+		}
+		change(&f)
+		if _, err := ParseRead(f.Append(nil)[FrameHeaderSize:]); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	b := good.Append(nil)[FrameHeaderSize:]
+	b[readSize-1] = MaxRanges + 1
+	if _, err := ParseRead(append(b, make([]byte, 1000)...)); !errors.Is(err, ErrMalformed) {
+		t.Errorf("too many ranges: %v", err)
+	}
+}
+
+func TestDataBeyondItsAnswerIsRefused(t *testing.T) {
+	for _, d := range []Data{
+		{Position: 5, Total: 9, Payload: make([]byte, 5)},
+		{Position: 1<<32 - 1, Total: 1<<32 - 1, Payload: make([]byte, 2)},
+		{Position: 1, Total: 0},
+	} {
+		if _, err := ParseData(d.Append(nil)[FrameHeaderSize:]); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%+v: %v", d, err)
+		}
+	}
+}
+
+// Whatever is put into a string field, the message can be read at the other end.
+func TestAppendNeverMakesWhatParseRefuses(t *testing.T) {
+	nasty := []string{"", "\x00\n\x1b[2J", "\xff\xfe", strings.Repeat("é", 500), "a\u202eb", strings.Repeat("x", 300), "\u2028"}
+	for _, s := range nasty {
+		login := Login{VDisk: s, Label: s, Program: s, Avoid: []string{s, s, s, s, s, s}}
+		l, err := ParseLogin(login.Append(nil))
+		if err != nil || len(l.VDisk) > MaxName || len(l.Program) > MaxProgram || len(l.Avoid) != MaxAvoid {
+			t.Errorf("login with %q: %+v, %v", s, l, err)
+		}
+		reply := LoginReply{Result: ResultRefer, Server: s, Sentence: s, Disk: Disk{Name: s}, Refer: make([]Referral, 9), HasTicket: true}
+		for i := range reply.Refer {
+			reply.Refer[i].Name = s
+		}
+		if _, err := ParseLoginReply(reply.Append(nil)); err != nil {
+			t.Errorf("reply with %q: %v", s, err)
+		}
+		list := Alternates{List: make([]Alternate, 20), Note: s}
+		for i := range list.List {
+			list.List[i].Name = s
+		}
+		for _, f := range []Frame{list, Busy{Instead: s}, GoingAway{Proposed: s}, Closed{Sentence: s}} {
+			typ, body, _, err := Next(f.Append(nil))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Parse(typ, body); err != nil {
+				t.Errorf("%v with %q: %v", typ, s, err)
+			}
+		}
+	}
+}
+
+func TestLongestMessagesAreAsLongAsTheirConstants(t *testing.T) {
+	s := strings.Repeat("x", 300)
+	avoid := []string{s, s, s, s}
+	if n := len(Login{VDisk: s, Label: s, Program: s, HasContent: true, Avoid: avoid}.Append(nil)); n != MaxLogin {
+		t.Errorf("login: %d, MaxLogin is %d", n, MaxLogin)
+	}
+	reply := LoginReply{
+		Result: ResultRefer, Server: s, Sentence: s, Disk: Disk{Name: s}, Refer: make([]Referral, MaxReferrals),
+		HasTicket: true, Ticket: Ticket{Ticket: make([]byte, MaxTicket)},
+	}
+	for i := range reply.Refer {
+		reply.Refer[i].Name = s
+	}
+	if n := len(reply.Append(nil)); n != MaxLoginReply {
+		t.Errorf("reply: %d, MaxLoginReply is %d", n, MaxLoginReply)
+	}
+	read := Read{Count: 1, N: MaxRanges}
+	if n := len(read.Append(nil)); n != MaxRead {
+		t.Errorf("read: %d, MaxRead is %d", n, MaxRead)
+	}
+	list := Alternates{List: make([]Alternate, MaxAlternates), Note: s}
+	for i := range list.List {
+		list.List[i].Name = s
+	}
+	if n := len(list.Append(nil)); n > FirstSize-SealedFirstSize-TagSize {
+		t.Errorf("alternates of %d bytes do not fit in the smallest datagram", n)
+	}
+}
+
+func TestDataRoomFillsADatagramExactly(t *testing.T) {
+	for kind, head := range map[Kind]int{KindSealed: len(Sealed{}.Append(nil)), KindSealedFirst: len(SealedFirst{}.Append(nil))} {
+		for _, size := range []int{FirstSize, 1472, 65000} {
+			room := DataRoom(size, kind)
+			frame := Data{Total: 1 << 20, Payload: make([]byte, room)}.Append(nil)
+			if got := head + len(frame) + TagSize; got != size {
+				t.Errorf("%v of %d bytes: %d with a payload of %d", kind, size, got, room)
+			}
+		}
+		if DataRoom(10, kind) != 0 {
+			t.Errorf("%v: room in ten bytes", kind)
+		}
+	}
+}
+
+// A server of any version can tell a target of any version that they do not fit.
+func TestVersionRuleHoldsForOtherWireVersions(t *testing.T) {
+	hint := Hint{Receiver: 3, Hint: HintVersion, MinVersion: 4, MaxVersion: 6}
+	b := hint.Append(nil)
+	b[3] = 77
+	if got, err := ParseHint(append(b, 1, 2, 3)); err != nil || got != hint {
+		t.Errorf("hint of another version: %+v, %v", got, err)
+	}
+	hello := datagramRows()[0].bytes
+	hello[3] = 77
+	if k, err := Peek(hello); k != KindHello || err != ErrVersion {
+		t.Errorf("hello of another version: %v, %v", k, err)
+	}
+	if i, ok := Index(hello); i != 0x01020304 || !ok {
+		t.Errorf("index of another version: %x, %v", i, ok)
+	}
+}
+
+func TestDatagramsOfOthersAreForeign(t *testing.T) {
+	for _, b := range [][]byte{nil, {4}, {4, 'S'}, {4, 'S', 'p'}, {4, 'S', 'q', 1}, []byte("GET / HTTP/1.1\r\n\r\n"), make([]byte, 64)} {
+		if _, err := Peek(b); err != ErrForeign {
+			t.Errorf("%q: %v", b, err)
+		}
+	}
+}
+
+// Names and reasons reach people: each known one has words of its own, and none is silent.
+func TestEveryCodeHasWordsAndASentence(t *testing.T) {
+	words := make(map[string]Code)
+	for c := range Code(len(codes)) {
+		if other, twice := words[c.String()]; twice {
+			t.Errorf("codes %d and %d have the same words", c, other)
+		}
+		words[c.String()] = c
+		s := c.Sentence()
+		if len(s) > MaxSentence || !strings.HasSuffix(s, ".") || !printable([]byte(s)) {
+			t.Errorf("code %d: sentence %q of %d bytes", c, s, len(s))
+		}
+		if got, err := ParseClosed(Closed{c, s}.Append(nil)[FrameHeaderSize:]); err != nil || got.Sentence != s {
+			t.Errorf("code %d does not survive the wire: %+v, %v", c, got, err)
+		}
+	}
+	if s := Code(999).Sentence(); !strings.Contains(s, "999") {
+		t.Errorf("unknown code: %q", s)
+	}
+}
+
+func TestEnumsAreReadableAndUnknownOnesKeepTheirNumber(t *testing.T) {
+	for _, v := range []fmt.Stringer{
+		KindHello, KindHint, CipherAES256GCM, CipherChaCha20Poly1305, HintVersion, HintOtherFarm, HintUnknownSession, HintTicketRefused,
+		ResultAccept, ResultRefer, ResultBusy, ResultDeny, ModeStandard, ModePrivate, ModeMaintenance, LeaveDetached, LeaveMoved,
+		LeaveRenewed, LeaveShutdown, AwayStopped, AwayShutdown, AwayRebalance, AwayStore, StateServing, StateGoingAway, StateStopped,
+		StateUnreachable, StateFull, StateNoReplica, Demand, ReadAhead, StatusGSO, FrameData,
+	} {
+		if s := v.String(); s == "" || strings.ContainsAny(s, "0123456789%") && !strings.Contains(s, "-") {
+			t.Errorf("%T: %q", v, s)
+		}
+	}
+	for _, v := range []fmt.Stringer{
+		Kind(99), Cipher(99), HintCode(99), Result(99), Mode(99), LeaveReason(99), GoingAwayReason(99), ServerState(99), Priority(99),
+		FrameType(99), Code(99),
+	} {
+		if s := v.String(); !strings.Contains(s, "99") {
+			t.Errorf("%T: %q", v, s)
+		}
+	}
+}
+
+func TestTicketSecretIsNeverPrinted(t *testing.T) {
+	reply := LoginReply{HasTicket: true, Ticket: tableTicket}
+	for _, s := range []string{fmt.Sprintf("%v %+v %s %#v", tableTicket, tableTicket, tableTicket, tableTicket), fmt.Sprintf("%v %+v %#v", reply, reply, reply)} {
+		if strings.Contains(s, "144, 145") || strings.Contains(s, "144 145") || strings.Contains(s, "0x90, 0x91") {
+			t.Errorf("secret is printed: %s", s)
+		}
+	}
+}
