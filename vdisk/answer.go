@@ -1,0 +1,174 @@
+package vdisk
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/spate-project/spate/vdisk/tree"
+)
+
+// scratch is what one lookup needs besides the caller's memory.
+type scratch struct {
+	record record
+	buf    [maxRecord]byte
+}
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
+// run is a part of an answer that lies in one piece in the file.
+type run struct {
+	at, file int64 // offsets in the caller's buffer and in the file
+	length   int64
+	last     int64 // index of the last object in it
+}
+
+// ReadAnswer reads bytes [from, from+len(p)) of the concatenation of the stored bytes of the objects
+// level/first to level/first+count-1 into p, fewer at its end, and tells how many it read and how long the
+// whole concatenation is. Zero objects contribute nothing. What lies together in the file is read at once.
+//
+// It gives *DamagedError when one of these objects is fenced, cannot be located, or is cut off; ErrRange when
+// there are no such objects; and wraps errors of the system such as EIO and ESTALE, after which it may well
+// work again. It does not check the bytes: the reader does, against the tree. It does not allocate in steady
+// state.
+func (v *Version) ReadAnswer(p []byte, level int, first int64, count int, from int64) (n int, total int64, err error) {
+	if level < 0 || level > v.levels || first < 0 || count < 1 || from < 0 ||
+		first > v.seal.shape.Count(level)-int64(count) {
+		return 0, 0, ErrRange
+	}
+	if err := v.damage.refuse(level, first, count); err != nil {
+		return 0, 0, err
+	}
+	s := scratches.Get().(*scratch)
+	defer scratches.Put(s)
+	var r run
+	loaded := int64(-1)
+	for i := first; i < first+int64(count); i++ {
+		page := i // the page whose record has the object's place
+		if level == 0 {
+			page = i / tree.Fanout
+		}
+		if page != loaded {
+			if err := v.locate(s, max(level, 1), page); err != nil {
+				return 0, 0, v.unlocated(err, level, i)
+			}
+			loaded = page
+		}
+		at := s.record.page
+		if level == 0 {
+			at = s.record.children[i%tree.Fanout]
+		}
+		// The part of the object that is asked for begins skip bytes into it and ends before its end or p's.
+		skip := max(0, from-total)
+		length := min(int64(at.length), from+int64(len(p))-total) - skip
+		begin := total
+		total += int64(at.length)
+		if length <= 0 {
+			continue
+		}
+		if r.length > 0 && r.file+r.length == at.offset+skip {
+			r.length += length
+			r.last = i
+			continue
+		}
+		if err := v.read(p, r, level); err != nil {
+			return 0, 0, err
+		}
+		r = run{at: begin + skip - from, file: at.offset + skip, length: length, last: i}
+	}
+	if err := v.read(p, r, level); err != nil {
+		return 0, 0, err
+	}
+	return int(r.at + r.length), total, nil
+}
+
+// read reads one run into p. When the file ends too early, the run's last object is surely among the lost.
+func (v *Version) read(p []byte, r run, level int) error {
+	if r.length == 0 {
+		return nil
+	}
+	_, err := v.data.ReadAt(p[r.at:r.at+r.length], r.file)
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, io.EOF) {
+		return &DamagedError{level, r.last, "the file was cut"}
+	}
+	return fmt.Errorf("read %s version %d: %w", v.seal.name, v.seal.number, err)
+}
+
+// unlocated turns an error of locate into one about the object that was wanted.
+func (v *Version) unlocated(err error, level int, index int64) error {
+	var bad *locatorError
+	if errors.As(err, &bad) {
+		return &DamagedError{level, index, bad.Error()}
+	}
+	return fmt.Errorf("read %s version %d: %w", v.seal.name, v.seal.number, err)
+}
+
+// locatorError means that the record of a page does not check.
+type locatorError struct {
+	level int
+	index int64
+	why   error
+}
+
+func (e *locatorError) Error() string {
+	return fmt.Sprintf("locator of %s: %v", object(e.level, e.index), e.why)
+}
+
+// locate puts the record of page (level, index) into s.record; a record of zero places where the page is
+// part of a subtree of zeros. It reads and keeps what is missing on the way down from the top.
+func (v *Version) locate(s *scratch, level int, index int64) error {
+	if v.cache.get(&s.record, level, index) {
+		return nil
+	}
+	// Up to the nearest record that is known, then down again.
+	at, from := place{}, level
+	for from < v.levels {
+		from++
+		shift := fanoutShift * (from - level)
+		if v.cache.get(&s.record, from, index>>shift) {
+			at = s.record.children[index>>(shift-fanoutShift)%tree.Fanout]
+			from--
+			break
+		}
+	}
+	if from == v.levels {
+		at = v.seal.top
+	}
+	for ; ; from-- {
+		here := index >> (fanoutShift * (from - level))
+		if at == (place{}) {
+			s.record = record{level: level, index: index, n: v.seal.shape.Entries(level, index)}
+			return nil
+		}
+		if err := v.load(s, at, from, here); err != nil {
+			return err
+		}
+		if from == level {
+			return nil
+		}
+		at = s.record.children[index>>(fanoutShift*(from-level-1))%tree.Fanout]
+	}
+}
+
+// fanoutShift is the number of bits of an index that one level takes.
+const fanoutShift = 6
+
+// load reads the record of page (level, index) from at and keeps it.
+func (v *Version) load(s *scratch, at place, level int, index int64) error {
+	buf := s.buf[:at.length]
+	if _, err := v.data.ReadAt(buf, at.offset); err != nil {
+		if errors.Is(err, io.EOF) {
+			return &locatorError{level, index, errors.New("the file was cut")}
+		}
+		return err
+	}
+	if err := s.record.parse(buf, level, index, v.bounds); err != nil {
+		return &locatorError{level, index, err}
+	}
+	v.cache.put(&s.record)
+	return nil
+}
