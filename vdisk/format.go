@@ -38,11 +38,14 @@ type description struct {
 	program string
 }
 
+// noSum is a checksum field while the checksum is computed. It is no local variable, because that would be
+// allocated on each read of a locator.
+var noSum [4]byte
+
 // checksum is that of a structure whose checksum field is the 4 bytes at offset at.
 func checksum(b []byte, at int) uint32 {
-	var zero [4]byte
 	sum := crc32.Update(0, castagnoli, b[:at])
-	sum = crc32.Update(sum, castagnoli, zero[:])
+	sum = crc32.Update(sum, castagnoli, noSum[:])
 	return crc32.Update(sum, castagnoli, b[at+4:])
 }
 
