@@ -1,0 +1,121 @@
+package farm
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// golden compares got with a file of testdata.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s: got\n%s\nwant\n%s", path, got, want)
+	}
+}
+
+func readTestFile(t testing.TB, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestFarmFileIsReadWhole(t *testing.T) {
+	c, err := ParseConfig("farm.yaml", readTestFile(t, "farm.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "farm.golden", string(got)+"\n")
+}
+
+func TestEveryMistakeIsReportedWithItsPlace(t *testing.T) {
+	_, err := ParseConfig("farm.yaml", readTestFile(t, "mistakes.yaml"))
+	var mistakes Mistakes
+	if !errors.As(err, &mistakes) {
+		t.Fatalf("got %v, want Mistakes", err)
+	}
+	golden(t, "mistakes.golden", mistakes.Error()+"\n")
+}
+
+// Each of these files has one thing wrong, which the complaint must name.
+func TestBadFarmFilesSayWhatIsWrong(t *testing.T) {
+	start := "farm: x\nkey_file: /k\nservers: [{name: a, stream: 192.0.2.1}]\nstores: [{name: s, path: /s, servers: [a]}]\n"
+	cases := []struct{ name, file, want string }{
+		{"empty", "", "the file is empty"},
+		{"only a comment", "# farm\n", "the file is empty"},
+		{"a list", "- farm\n", "farm.yaml:1:1: the farm file must be a mapping of names to values, not a list"},
+		{"cut off", "servers: [", "farm.yaml:1:10: not YAML:"},
+		{"a tab", "farm:\n\tname: x\n", "farm.yaml:2:1: not YAML:"},
+		{"two documents", start + "---\nfarm: y\n", "a second YAML document"},
+		{"no servers", "farm: x\nkey_file: /k\nstores: []\n", "farm.yaml: servers: the farm has none"},
+		{"no name", "key_file: /k\n", "the farm file has no farm"},
+		{"an empty name", "farm:\n" + start[8:], "the farm file has no farm"},
+		{"a relative path", strings.Replace(start, "/k", "k", 1), `farm.yaml:2:11: "k" must be an absolute path`},
+		{"a key in place of its file", strings.Replace(start, "/k", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", 1), "a key stands here"},
+		{"an anchor", strings.Replace(start, "farm: x", "farm: &x x", 1), "not an anchor or alias"},
+		{"a mapping for a value", strings.Replace(start, "farm: x", "farm: {a: b}", 1), "a single value is wanted here, not a mapping"},
+		{"a value for a list", start + "devices: none\n", "devices must be a list"},
+		{"an address nobody reaches", strings.Replace(start, "192.0.2.1", "0.0.0.0", 1), "it must be an address that others can reach"},
+		{"an address without a number", strings.Replace(start, "192.0.2.1", "lab-a", 1), `stream is "lab-a"`},
+		{"a store without a path", strings.Replace(start, "path: /s, ", "", 1), "no path for store s on a"},
+		{"a store on no server", strings.Replace(start, "[a]", "[]", 1), "store s has no servers"},
+		{"a server twice in a store", strings.Replace(start, "[a]", "[a, a]", 1), "server a stands in line 4 already"},
+		{"half of an admin section", start + "admin: {token_file: /t}\n", "belong together"},
+		{"an unknown collection that is closed", start + "policy: {unknown: c}\nvdisks: [{name: v, store: s}]\ncollections: [{name: c, vdisks: [v]}]\n",
+			`it must be "open"`},
+		{"a primary server without the store", strings.Replace(start, "}]\nstores", "}, {name: b, stream: 192.0.2.2}]\nstores", 1) +
+			"vdisks: [{name: v, store: s, primary: [b]}]\n", "server b does not have store s"},
+		{"primary and secondary", start + "vdisks: [{name: v, store: s, primary: [a], secondary: [a]}]\n", "server a is primary and secondary for v"},
+	}
+	if _, err := ParseConfig("farm.yaml", []byte(start)); err != nil {
+		t.Fatalf("the file that the cases change: %v", err)
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := ParseConfig("farm.yaml", []byte(c.file))
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+func FuzzParseConfig(f *testing.F) {
+	f.Add(readTestFile(f, "farm.yaml"))
+	f.Add(readTestFile(f, "mistakes.yaml"))
+	f.Add([]byte("a: &x [*x]\n"))
+	f.Add([]byte("? {a: b}\n: c\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := ParseConfig("farm.yaml", data)
+		var mistakes Mistakes
+		switch {
+		case (c == nil) == (err == nil):
+			t.Fatalf("config %v and error %v", c, err)
+		case err != nil && (!errors.As(err, &mistakes) || mistakes.Error() == ""):
+			t.Fatalf("error without a complaint: %v", err)
+		}
+	})
+}
