@@ -11,7 +11,8 @@
 //
 // Noise_IKpsk2_25519_ChaChaPoly_SHA256: the target knows the farm's public key, sends its own sealed, and both mix in a pre-shared
 // key (32 zero bytes: none; the pattern is always the same). The prologue is a label and the whole clear header of the Hello. The
-// clear header of the Welcome cannot be in it, so its only free field, the server's index, is repeated inside the seal. A Hello ends
+// clear header of the Welcome cannot be in it, so its only free field, the server's index, is repeated inside the seal, and that
+// one counts. A Hello ends
 // with WireGuard's two MACs: mac1 shows that the sender knows the farm's public key, mac2 that it receives where it claims to be.
 //
 // # Resumption

@@ -106,7 +106,8 @@ func (h *Initiator) Again(dst []byte) []byte { return h.again(dst) }
 func (h *Initiator) Cookie(datagram []byte) error { return h.cookie(datagram) }
 
 // Welcome reads the server's message and ends the handshake. After an error nothing has changed, so that a forged Welcome cannot
-// keep the true one from being read. ErrForged can also mean that the pre-shared keys differ. The datagram is not changed.
+// keep the true one from being read. ErrForged can also mean that the pre-shared keys differ. head.Index is the one that the server
+// has sealed. The datagram is not changed.
 func (h *Initiator) Welcome(datagram []byte) (reply []byte, head wire.Welcome, keys Keys, err error) {
 	if h.state == nil || h.done {
 		return nil, wire.Welcome{}, Keys{}, ErrState
@@ -127,11 +128,9 @@ func (h *Initiator) Welcome(datagram []byte) (reply []byte, head wire.Welcome, k
 	if err != nil {
 		return nil, wire.Welcome{}, Keys{}, ErrForged
 	}
-	// Nothing but the holder of the farm key gets here, so this is a mistake of a server, not an attack.
-	if binary.LittleEndian.Uint32(payload) != head.Index {
-		h.done = true
-		return nil, wire.Welcome{}, Keys{}, ErrMalformed
-	}
+	// The clear index is not sealed and may have been changed on the way; refusing it here would end the handshake, since the noise
+	// state has moved on. The sealed one counts.
+	head.Index = binary.LittleEndian.Uint32(payload)
 	h.done = true
 	keys = Keys{Send: send.UnsafeKey(), Receive: receive.UnsafeKey(), Cipher: h.head.Cipher}
 	return payload[indexSize:], head, keys, nil

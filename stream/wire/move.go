@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"strconv"
 )
@@ -192,6 +193,9 @@ func (Ticket) String() string { return "ticket (secret)" }
 
 // GoString hides ticket and secret.
 func (Ticket) GoString() string { return "wire.Ticket{secret}" }
+
+// Format hides ticket and secret from every verb of package fmt.
+func (Ticket) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("ticket (secret)")) }
 
 // Append appends the frame to dst.
 func (f Ticket) Append(dst []byte) []byte {
