@@ -13,6 +13,8 @@ const (
 	jobBytes = 1 << 20
 	// maxWorkers bounds the goroutines that compress, and with them the memory of an import or a verification.
 	maxWorkers = 16
+	// zeroJob is how many zeros are one piece; a multiple of every chunk size.
+	zeroJob = 64 << 20
 	// spareJobs keeps workers busy while the disk is slow for a moment.
 	spareJobs = 4
 )

@@ -16,9 +16,10 @@ const maxComplaints = 1000
 
 // Progress is how far a long operation has come, in bytes.
 type Progress struct {
-	Done   int64 // of the disk
-	Total  int64 // of the disk; 0 when it is not known
-	Stored int64 // of the file written or read
+	Stage  string // of an import; empty elsewhere
+	Done   int64  // of the disk
+	Total  int64  // of the disk; 0 when it is not known
+	Stored int64  // of the file written or read
 }
 
 // VerifyOptions are those of Verify; the zero value is good.

@@ -172,9 +172,11 @@ func (w *Writer) Zero(n int64) error {
 	}
 	if whole := n - n%chunk; whole > 0 {
 		w.submit()
-		j := w.pipe.next()
-		j.zero = whole
-		w.pipe.submit(j)
+		for left := whole; left > 0; left -= zeroJob {
+			j := w.pipe.next()
+			j.zero = min(left, zeroJob)
+			w.pipe.submit(j)
+		}
 		w.size += whole
 		n -= whole
 	}
