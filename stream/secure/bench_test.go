@@ -107,9 +107,9 @@ func BenchmarkResume(b *testing.B) {
 	})
 	b.Run("seal ticket", func(b *testing.B) {
 		b.ReportAllocs()
-		rng := seeded(1)
+		rng, ticket := seeded(1), sampleTicket()
 		for b.Loop() {
-			if _, err := farm.SealTicket(rng, sampleTicket()); err != nil {
+			if _, err := farm.SealTicket(rng, ticket); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -183,7 +183,7 @@ func TestSecretsAreNeverPrinted(t *testing.T) {
 		deviceKey(t), keys, f, h, r, ticket, flight, NewSealer(keys.Send, keys.Cipher), NewOpener(keys.Receive, keys.Cipher, 64),
 		&keys, &ticket, struct{ K Keys }{keys}, []Ticket{ticket}, Resumption{Ticket: ticket}, map[string]PrivateKey{"k": deviceKey(t)},
 	} {
-		secrets := [][KeySize]byte{secretNew, keys.Send, keys.Receive, [KeySize]byte(deviceKey(t)), [KeySize]byte(f.generations[0].private)}
+		secrets := [][KeySize]byte{secretNew, f.peer, keys.Send, keys.Receive, [KeySize]byte(deviceKey(t)), [KeySize]byte(f.generations[0].private)}
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%X", "%d", "%q", "%o", "%b"} {
 			checkMasked(t, v, fmt.Sprintf(verb, v), verb, secrets)
 		}
