@@ -1,0 +1,107 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/spate-project/spate/stream/wire"
+)
+
+// control handles the frames that are not about reads.
+func (c *Client) control(now Instant, p *path, t wire.FrameType, body []byte, size int) {
+	switch t {
+	case wire.FrameGoingAway:
+		if f, err := wire.ParseGoingAway(body); err == nil {
+			c.goingAway(now, p, f)
+		}
+	case wire.FrameAlternates:
+		if f, err := wire.ParseAlternates(body); err == nil {
+			c.learn(f)
+		}
+	case wire.FrameTicket:
+		if f, err := wire.ParseTicket(body); err == nil {
+			c.takeTicket(now, f)
+		}
+	case wire.FrameStatusReply:
+		p.statusDue = false
+	case wire.FrameProbe:
+		c.sendFrame(p, wire.Size{Largest: uint16(min(size, wire.MaxDatagram))})
+	case wire.FramePathCheck:
+		if f, err := wire.ParsePathCheck(body); err == nil {
+			c.sendFrame(p, wire.PathAnswer{Token: f.Token})
+		}
+	case wire.FramePong:
+		p.pingDue = false
+	case wire.FrameClosed:
+		if f, err := wire.ParseClosed(body); err == nil {
+			c.closedByServer(now, p, f)
+		}
+	default:
+		c.stats.Unknown++
+	}
+}
+
+// goingAway: the server asks us to move, at our slot, and serves on until then.
+func (c *Client) goingAway(now Instant, p *path, f wire.GoingAway) {
+	if p.state == pathLeft {
+		c.sendFrame(p, wire.Leave{Reason: wire.LeaveMoved, PauseUS: p.pauseUS})
+		return
+	}
+	c.sendFrame(p, wire.GoingAwayAck{Number: f.Number})
+	if p != c.current || c.move.active && c.move.number == f.Number {
+		return
+	}
+	slot := min(time.Duration(f.SlotMS), time.Duration(f.DeadlineMS)/2) * time.Millisecond
+	c.move = moving{active: true, number: f.Number, at: now.Add(slot), to: f.Proposed}
+	p.server.note = f.Reason.String()
+}
+
+// learn takes the ranked alternates.
+func (c *Client) learn(f wire.Alternates) {
+	for _, s := range c.servers {
+		if s.rank < configuredRank {
+			s.rank = formerRank
+		}
+	}
+	for i, a := range f.List {
+		s := c.serverFor(a.ID, a.Addr.String())
+		if s == nil {
+			if len(c.servers) >= maxServers || !a.Addr.IsValid() {
+				continue
+			}
+			s = &server{addr: a.Addr}
+			c.servers = append(c.servers, s)
+		}
+		s.id, s.name, s.named, s.addr, s.rank = a.ID, a.Name, true, a.Addr, i
+		s.state, s.load, s.sameZone = a.State, a.Load, a.SameZone
+	}
+	c.sortServers()
+}
+
+func (c *Client) serverFor(id ServerID, addr string) *server {
+	for _, s := range c.servers {
+		if s.named && s.id == id && id != (ServerID{}) {
+			return s
+		}
+	}
+	for _, s := range c.servers {
+		if s.addr.String() == addr {
+			return s
+		}
+	}
+	return nil
+}
+
+// closedByServer: the server has ended the session and says why.
+func (c *Client) closedByServer(now Instant, p *path, f wire.Closed) {
+	p.server.note = f.Sentence
+	was := p == c.current
+	p.closes = now
+	p.state = pathLeft
+	c.reroute(now, p)
+	if was {
+		c.current = nil
+		c.lastServer = p.server
+		c.why = ReasonClosed
+		c.lose(now)
+	}
+}
