@@ -3,6 +3,7 @@
 package secure
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/spate-project/spate/stream/wire"
@@ -45,7 +46,7 @@ func TestRefusedDatagramsDoNotAllocate(t *testing.T) {
 		_, _, err2 := o.Open(forged)
 		_, err3 := farm.OpenHello(first)
 		hint = AppendHint(hint[:0], first, wire.HintOtherFarm)
-		if err1 != ErrReplay || err2 != ErrForged || err3 != ErrOtherFarm || len(hint) != wire.HintSize {
+		if !errors.Is(err1, ErrReplay) || !errors.Is(err2, ErrForged) || !errors.Is(err3, ErrOtherFarm) || len(hint) != wire.HintSize {
 			t.Fatal(err1, err2, err3)
 		}
 	})

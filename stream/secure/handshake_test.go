@@ -40,7 +40,7 @@ func TestHandshakeAgrees(t *testing.T) {
 						t.Fatal("another cipher")
 					}
 					checkSession(t, keys, serverKeys)
-					if _, _, _, err := h.Welcome(welcome); err != ErrState {
+					if _, _, _, err := h.Welcome(welcome); !errors.Is(err, ErrState) {
 						t.Errorf("the same welcome again: %v", err)
 					}
 				})
@@ -65,7 +65,7 @@ func TestAnotherPresharedKeyIsRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, _, _, err := h.Welcome(welcome); err != ErrForged {
+		if _, _, _, err := h.Welcome(welcome); !errors.Is(err, ErrForged) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -74,16 +74,16 @@ func TestAnotherPresharedKeyIsRefused(t *testing.T) {
 func TestForeignFarmsAndVersionsAreRefused(t *testing.T) {
 	farm := NewFarm(secretNew)
 	_, datagram := hello(t, NewFarm(secretForeign).Public(), ciphers[0], [KeySize]byte{})
-	if _, err := farm.OpenHello(datagram); err != ErrOtherFarm {
+	if _, err := farm.OpenHello(datagram); !errors.Is(err, ErrOtherFarm) {
 		t.Errorf("hello to another farm: %v", err)
 	}
 	// The right id over another key: mac1 is made with the key itself.
 	id := farm.KeyID()
 	copy(datagram[12:], id[:])
-	if _, err := farm.OpenHello(datagram); err != ErrForged {
+	if _, err := farm.OpenHello(datagram); !errors.Is(err, ErrForged) {
 		t.Errorf("forged farm key id: %v", err)
 	}
-	if _, err := NewFarm(secretNew, secretOld).OpenHello(datagram); err != ErrForged {
+	if _, err := NewFarm(secretNew, secretOld).OpenHello(datagram); !errors.Is(err, ErrForged) {
 		t.Errorf("forged farm key id, two generations: %v", err)
 	}
 	for name, head := range map[string]wire.Hello{
@@ -99,13 +99,13 @@ func TestForeignFarmsAndVersionsAreRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := farm.OpenHello(datagram); err != ErrVersion {
+		if _, err := farm.OpenHello(datagram); !errors.Is(err, ErrVersion) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	_, datagram = hello(t, farm.Public(), ciphers[0], [KeySize]byte{})
 	datagram[3] = wire.Version + 1
-	if _, err := farm.OpenHello(datagram); err != ErrVersion {
+	if _, err := farm.OpenHello(datagram); !errors.Is(err, ErrVersion) {
 		t.Errorf("another wire version: %v", err)
 	}
 }
@@ -237,7 +237,7 @@ func TestWelcomeIsNeverLongerThanItsHello(t *testing.T) {
 		}
 		welcome, _, err := r.Welcome(seeded(5), nil, wire.Welcome{}, [KeySize]byte{}, make([]byte, n))
 		if n > WelcomeRoom {
-			if err != ErrTooLong {
+			if !errors.Is(err, ErrTooLong) {
 				t.Errorf("reply of %d bytes: %v", n, err)
 			}
 			continue
@@ -260,13 +260,13 @@ func TestHelloThatCannotBeMadeIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, _, err := h.Welcome(nil); err != ErrState {
+	if _, _, _, err := h.Welcome(nil); !errors.Is(err, ErrState) {
 		t.Errorf("welcome before hello: %v", err)
 	}
-	if _, err := h.Hello(nil, helloHead(ciphers[0]), make([]byte, HelloRoom+1)); err != ErrTooLong {
+	if _, err := h.Hello(nil, helloHead(ciphers[0]), make([]byte, HelloRoom+1)); !errors.Is(err, ErrTooLong) {
 		t.Errorf("login too long: %v", err)
 	}
-	if _, err := h.Hello(nil, helloHead(99), nil); err != ErrMalformed {
+	if _, err := h.Hello(nil, helloHead(99), nil); !errors.Is(err, ErrMalformed) {
 		t.Errorf("unknown cipher: %v", err)
 	}
 	datagram, err := h.Hello(nil, helloHead(ciphers[0]), make([]byte, HelloRoom))
@@ -276,7 +276,7 @@ func TestHelloThatCannotBeMadeIsRefused(t *testing.T) {
 	if r, err := farm.OpenHello(datagram); err != nil || len(r.Login) != HelloRoom {
 		t.Errorf("longest login: %v", err)
 	}
-	if _, err := h.Hello(nil, helloHead(ciphers[0]), nil); err != ErrState {
+	if _, err := h.Hello(nil, helloHead(ciphers[0]), nil); !errors.Is(err, ErrState) {
 		t.Errorf("second hello: %v", err)
 	}
 }

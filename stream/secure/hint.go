@@ -2,6 +2,7 @@ package secure
 
 import (
 	"encoding/binary"
+	"errors"
 
 	"github.com/spate-project/spate/stream/wire"
 )
@@ -11,7 +12,7 @@ import (
 func AppendHint(dst, cause []byte, code wire.HintCode) []byte {
 	kind, err := wire.Peek(cause)
 	index, ok := wire.Index(cause)
-	if !ok || err != nil && err != wire.ErrVersion || !answers(code, kind) {
+	if !ok || err != nil && !errors.Is(err, wire.ErrVersion) || !answers(code, kind) {
 		return dst
 	}
 	h := wire.Hint{Receiver: index, Hint: code, MinVersion: wire.MinProtocol, MaxVersion: wire.MaxProtocol}

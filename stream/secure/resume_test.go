@@ -2,6 +2,7 @@ package secure
 
 import (
 	"bytes"
+	"errors"
 	"net/netip"
 	"testing"
 
@@ -49,23 +50,23 @@ func TestTicketOpensAllOverTheFarm(t *testing.T) {
 func TestTicketIsForNobodyElse(t *testing.T) {
 	farm := NewFarm(secretNew, secretOld)
 	b := sealTicket(t, farm, sampleTicket())
-	if _, _, err := NewFarm(secretForeign).OpenTicket(b); err != ErrTicket {
+	if _, _, err := NewFarm(secretForeign).OpenTicket(b); !errors.Is(err, ErrTicket) {
 		t.Errorf("another farm: %v", err)
 	}
-	if _, _, err := NewFarm(secretOld).OpenTicket(b); err != ErrTicket {
+	if _, _, err := NewFarm(secretOld).OpenTicket(b); !errors.Is(err, ErrTicket) {
 		t.Errorf("a server without the new secret: %v", err)
 	}
 	for i := range b { // bytes 0 to 3 are the epoch: a ticket cannot be moved to another
-		if _, _, err := farm.OpenTicket(flip(b, i)); err != ErrTicket {
+		if _, _, err := farm.OpenTicket(flip(b, i)); !errors.Is(err, ErrTicket) {
 			t.Errorf("byte %d changed: %v", i, err)
 		}
 	}
 	for n := range b {
-		if _, _, err := farm.OpenTicket(b[:n:n]); err != ErrTicket {
+		if _, _, err := farm.OpenTicket(b[:n:n]); !errors.Is(err, ErrTicket) {
 			t.Errorf("cut to %d: %v", n, err)
 		}
 	}
-	if _, _, err := farm.OpenTicket(append(b, 0)); err != ErrTicket {
+	if _, _, err := farm.OpenTicket(append(b, 0)); !errors.Is(err, ErrTicket) {
 		t.Errorf("longer: %v", err)
 	}
 }
@@ -210,7 +211,7 @@ func TestChangedFlightIsRefused(t *testing.T) {
 			t.Errorf("cut to %d: no error", n)
 		}
 	}
-	if _, err := NewFarm(secretForeign).OpenResume(datagram); err != ErrForged {
+	if _, err := NewFarm(secretForeign).OpenResume(datagram); !errors.Is(err, ErrForged) {
 		t.Errorf("another farm: %v", err)
 	}
 }
@@ -220,7 +221,7 @@ func TestFlightWithAForeignTicketIsTold(t *testing.T) {
 	farm := NewFarm(secretNew)
 	foreign := sealTicket(t, NewFarm(secretForeign), sampleTicket())
 	for _, ticket := range [][]byte{foreign, nil, make([]byte, wire.MaxTicket)} {
-		if _, err := farm.OpenResume(newFlight(t, farm.Public(), ciphers[0], ticket, nil).Again(nil)); err != ErrTicket {
+		if _, err := farm.OpenResume(newFlight(t, farm.Public(), ciphers[0], ticket, nil).Again(nil)); !errors.Is(err, ErrTicket) {
 			t.Errorf("ticket of %d bytes: %v", len(ticket), err)
 		}
 	}
@@ -230,7 +231,7 @@ func TestFlightWithAForeignTicketIsTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := farm.OpenResume(stolen.Again(nil)); err != ErrForged {
+	if _, err := farm.OpenResume(stolen.Again(nil)); !errors.Is(err, ErrForged) {
 		t.Errorf("a ticket without its secret: %v", err)
 	}
 }
@@ -253,7 +254,7 @@ func TestFlightCarriesExactlyWhatItSays(t *testing.T) {
 		"unknown cipher":  {TicketSize, 0, 99, ErrMalformed},
 	} {
 		_, err := NewFlight(seeded(1), farm.Public(), wire.Resume{Cipher: c.cipher}, make([]byte, c.ticket), secretNew, make([]byte, c.frames))
-		if err != c.want {
+		if !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

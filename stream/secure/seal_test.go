@@ -2,6 +2,7 @@ package secure
 
 import (
 	"bytes"
+	"errors"
 	"math/rand/v2"
 	"testing"
 
@@ -30,7 +31,7 @@ func TestSealedDatagramsOpenInAnyOrderAndEachOnce(t *testing.T) {
 			}
 		}
 		for i, d := range datagrams {
-			if _, _, err := o.Open(bytes.Clone(d)); err != ErrReplay {
+			if _, _, err := o.Open(bytes.Clone(d)); !errors.Is(err, ErrReplay) {
 				t.Errorf("%v, datagram %d again: %v", c, i, err)
 			}
 		}
@@ -71,10 +72,10 @@ func TestForgedDatagramsChangeNothing(t *testing.T) {
 			}
 			far := bytes.Clone(datagram)
 			far[10] = 1 // a counter far ahead would push the true one out of the window
-			if _, _, err := o.Open(far); err != ErrForged {
+			if _, _, err := o.Open(far); !errors.Is(err, ErrForged) {
 				t.Errorf("%v %s: counter changed: %v", c, name, err)
 			}
-			if _, _, err := NewOpener(secretOld, c, 64).Open(bytes.Clone(datagram)); err != ErrForged {
+			if _, _, err := NewOpener(secretOld, c, 64).Open(bytes.Clone(datagram)); !errors.Is(err, ErrForged) {
 				t.Errorf("%v %s: another key: %v", c, name, err)
 			}
 			if frames, _, err := o.Open(datagram); err != nil || string(frames) != "frames" {
@@ -102,7 +103,7 @@ func TestCountersEnd(t *testing.T) {
 		t.Errorf("counter %d", s.Counter())
 	}
 	beyond := wire.Sealed{Counter: MaxCounter}.Append(nil)
-	if _, _, err := NewOpener(secretNew, ciphers[0], 64).Open(append(beyond, make([]byte, 40)...)); err != ErrMalformed {
+	if _, _, err := NewOpener(secretNew, ciphers[0], 64).Open(append(beyond, make([]byte, 40)...)); !errors.Is(err, ErrMalformed) {
 		t.Errorf("a counter beyond the end: %v", err)
 	}
 }

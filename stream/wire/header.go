@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/binary"
+	"errors"
 	"strconv"
 )
 
@@ -55,7 +56,7 @@ const (
 	MaxTicket = 320
 )
 
-// The header of a sealed datagram is named HeaderSize by those who leave room for it.
+// HeaderSize is the name of SealedSize for those who leave room for it.
 const HeaderSize = SealedSize
 
 const (
@@ -421,7 +422,7 @@ func (h Hint) Append(dst []byte) []byte {
 func ParseHint(datagram []byte) (h Hint, err error) {
 	k, err := Peek(datagram)
 	switch {
-	case err != nil && err != ErrVersion:
+	case err != nil && !errors.Is(err, ErrVersion):
 		return Hint{}, err
 	case k != KindHint:
 		return Hint{}, ErrKind

@@ -324,7 +324,7 @@ func TestVersionRuleHoldsForOtherWireVersions(t *testing.T) {
 	}
 	hello := datagramRows()[0].bytes
 	hello[3] = 77
-	if k, err := Peek(hello); k != KindHello || err != ErrVersion {
+	if k, err := Peek(hello); k != KindHello || !errors.Is(err, ErrVersion) {
 		t.Errorf("hello of another version: %v, %v", k, err)
 	}
 	if i, ok := Index(hello); i != 0x01020304 || !ok {
@@ -334,7 +334,7 @@ func TestVersionRuleHoldsForOtherWireVersions(t *testing.T) {
 
 func TestDatagramsOfOthersAreForeign(t *testing.T) {
 	for _, b := range [][]byte{nil, {4}, {4, 'S'}, {4, 'S', 'p'}, {4, 'S', 'q', 1}, []byte("GET / HTTP/1.1\r\n\r\n"), make([]byte, 64)} {
-		if _, err := Peek(b); err != ErrForeign {
+		if _, err := Peek(b); !errors.Is(err, ErrForeign) {
 			t.Errorf("%q: %v", b, err)
 		}
 	}
