@@ -220,41 +220,46 @@ func (s *Server) Offer(now Instant, sess *Session) {
 	}
 }
 
-// Resume takes a ticket flight. It returns the session that it made or found,
-// whose jobs and output are to be looked at, or a datagram that may be sent
-// back: a cookie, or a hint.
-func (s *Server) Resume(now Instant, from netip.AddrPort, local netip.Addr, datagram []byte, index uint32) (sess *Session, made bool, answer []byte) {
+// Resumed is what a ticket flight led to: a session, made by it or found again,
+// to which its owner gives the frames with [Session.Flight]; or an answer that
+// may be sent back, a cookie or a hint.
+type Resumed struct {
+	Session *Session
+	Made    bool
+	Frames  []byte
+	Answer  []byte
+}
+
+// Resume takes a ticket flight.
+func (s *Server) Resume(now Instant, from netip.AddrPort, local netip.Addr, datagram []byte, index uint32) Resumed {
 	s.Stats.Flights++
 	r, err := s.cfg.Farm.OpenResume(datagram)
 	if err != nil {
 		s.Stats.Forged++
 		if err == secure.ErrTicket && s.Hint(now) {
-			return nil, false, secure.AppendHint(nil, datagram, wire.HintTicketRefused)
+			return Resumed{Answer: secure.AppendHint(nil, datagram, wire.HintTicketRefused)}
 		}
-		return nil, false, nil
+		return Resumed{}
 	}
 	s.LearnEpoch(now, r.Ticket.Epoch)
 	u, seen := s.lookUp(r.ID)
-	if seen && u.random == r.TargetRandom && u.session != nil && !u.session.ended {
-		if u.session.addr == from {
-			u.session.take(now, from, r.Frames)
-			return u.session, false, nil
-		}
+	if seen && u.random == r.TargetRandom && u.session != nil && u.session.Who.Addr == from {
+		return Resumed{Session: u.session, Frames: r.Frames}
 	}
 	proven := s.cfg.Cookies.Check2(datagram, from)
 	named := r.Ticket.Addr.IsValid() && r.Ticket.Addr == from.Addr()
 	if !proven && (seen || !named || len(s.used) >= usedTicketMax) {
 		s.Stats.Cookies++
-		return nil, false, s.cfg.Cookies.Reply(nil, datagram, from)
+		return Resumed{Answer: s.cfg.Cookies.Reply(nil, datagram, from)}
 	}
-	sess = s.resumed(now, from, local, r, index)
+	sess := s.resumed(now, from, local, r, index)
 	sess.proven = proven
 	sess.credit = unprovenBytes
 	if len(s.used) < usedTicketMax {
 		s.used[r.ID] = usedTicket{random: r.TargetRandom, session: sess}
 		sess.ticket = r.ID
 	}
-	return sess, true, nil
+	return Resumed{Session: sess, Made: true, Frames: r.Frames}
 }
 
 func (s *Server) lookUp(id [secure.TicketIDSize]byte) (usedTicket, bool) {
@@ -286,9 +291,7 @@ func (s *Server) resumed(now Instant, from netip.AddrPort, local netip.Addr, r s
 	if d.Result != wire.ResultAccept {
 		s.Stats.Refused++
 		sess.Close(d.Code, d.Sentence)
-		return sess
 	}
-	sess.take(now, from, r.Frames)
 	return sess
 }
 

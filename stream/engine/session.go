@@ -15,6 +15,7 @@ type Session struct {
 	Who   Who
 	Disk  wire.Disk
 	Image any
+	Owner any // the owner's own, not looked at
 
 	index  uint32 // ours
 	peer   uint32 // the target's
@@ -161,6 +162,27 @@ func (s *Session) Receive(now Instant, from netip.AddrPort, local netip.Addr, da
 	}
 	s.counter = max(s.counter, counter)
 	s.take(now, from, frames)
+}
+
+// Flight takes the frames of the ticket flight that made the session; a
+// flight that was sent again asks for the same once more.
+func (s *Session) Flight(now Instant, from netip.AddrPort, frames []byte) {
+	if !s.ended && from == s.addr {
+		s.take(now, from, frames)
+	}
+}
+
+// Refuse gives a job back that the owner has no room for now.
+func (s *Session) Refuse(j Job) {
+	sl := &s.slots[j.Slot]
+	if s.ended || sl.state != slotReading || sl.id != j.ID {
+		return
+	}
+	s.reading--
+	s.taken--
+	*sl = slot{}
+	s.Stats.Refused++
+	s.queue(wire.Busy{ID: j.ID, RetryAfterMS: busyRetry})
 }
 
 // take handles the frames of an authentic datagram or flight.

@@ -418,14 +418,15 @@ func (s *simServer) receive(from netip.AddrPort, b []byte) {
 		}
 		s.reply(from, welcome)
 	case wire.KindResume:
-		sess, made, answer := s.front.Resume(now, from, netip.Addr{}, b, s.index())
-		if made {
-			s.add(sess)
+		r := s.front.Resume(now, from, netip.Addr{}, b, s.index())
+		if r.Made {
+			s.add(r.Session)
 		}
-		if sess != nil && from.Addr() == from.Addr() {
-			s.known[from] = s.known[from] || sess.credit > 0
+		if r.Session != nil {
+			s.known[from] = s.known[from] || r.Session.credit > 0
+			r.Session.Flight(now, from, r.Frames)
 		}
-		s.reply(from, answer)
+		s.reply(from, r.Answer)
 	case wire.KindSealed:
 		index, _ := wire.Index(b)
 		sess := s.sessions[index]
