@@ -47,3 +47,19 @@ func freeSpace(dir string) (int64, error) {
 	}
 	return int64(st.Bavail) * st.Bsize, nil
 }
+
+// mark is what shows that a path leads to another file than before, or to a changed one.
+type mark struct {
+	device, inode uint64
+	size          int64
+	mtime, ctime  unix.Timespec
+}
+
+// markOf looks at a regular file.
+func markOf(path string) (mark, bool) {
+	var st unix.Stat_t
+	if unix.Stat(path, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return mark{}, false
+	}
+	return mark{uint64(st.Dev), st.Ino, st.Size, st.Mtim, st.Ctim}, true
+}

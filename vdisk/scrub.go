@@ -26,6 +26,7 @@ func (v *Version) Scrub(ctx context.Context, rate int64, found func(Damage)) (Sc
 	c := checker{v: v}
 	pace := pacer{rate: rate, began: time.Now()}
 	shape := v.seal.shape
+	v.recheck()
 	for leaf := int64(0); leaf < shape.Count(1); leaf++ {
 		page, err := c.page(1, leaf)
 		if err != nil {
@@ -52,6 +53,15 @@ func (v *Version) Scrub(ctx context.Context, rate int64, found func(Damage)) (Sc
 		}
 	}
 	return r, nil
+}
+
+// recheck looks again at the pages that are known to be bad: they may have been repaired.
+func (v *Version) recheck() {
+	for _, d := range v.damage.list() {
+		if d.Level > 0 {
+			_ = v.Check(d.Level, d.Index) // what it finds is remembered
+		}
+	}
 }
 
 // count adds the outcome of one check, and gives the object it is about.

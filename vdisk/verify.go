@@ -87,6 +87,7 @@ func (v *Version) Verify(ctx context.Context, o VerifyOptions) (*Report, error) 
 			r.report.complain(d)
 		}
 	}
+	v.recheck()
 	work, order := make(chan *piece), make(chan *piece, workers+spareJobs)
 	var all sync.WaitGroup
 	for range workers {

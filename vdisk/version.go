@@ -168,3 +168,10 @@ func (v *Version) Close() error {
 	}
 	return v.data.Close()
 }
+
+// readable reports whether the file can still be read at all.
+func (v *Version) readable() bool {
+	var b [1]byte
+	_, err := v.data.ReadAt(b[:], 0)
+	return err == nil
+}
