@@ -13,10 +13,6 @@ import (
 	"testing"
 )
 
-type dialer struct{ path string }
-
-func (d *dialer) dial() (net.Conn, error) { return net.Dial("unix", d.path) }
-
 // Nobody but the owner may connect, whatever the umask, and from the first moment.
 func TestTheSocketIsForItsOwnerOnly(t *testing.T) {
 	path := filepath.Join(folder(t), "s")
@@ -78,7 +74,7 @@ func TestWhatIsInUseIsLeftAlone(t *testing.T) {
 	if b, err := os.ReadFile(file); string(b) != "precious" {
 		t.Errorf("the file is gone: %v", err)
 	}
-	if c, err := (&dialer{busy}).dial(); err != nil {
+	if c, err := net.Dial("unix", busy); err != nil {
 		t.Errorf("the other one's socket is broken: %v", err)
 	} else {
 		c.Close()
@@ -103,7 +99,7 @@ func TestCloseLeavesASuccessorsSocket(t *testing.T) {
 	if err := old.Close(); err != nil {
 		t.Error(err)
 	}
-	if c, err := (&dialer{path}).dial(); err != nil {
+	if c, err := net.Dial("unix", path); err != nil {
 		t.Errorf("the successor's socket is gone: %v", err)
 	} else {
 		c.Close()

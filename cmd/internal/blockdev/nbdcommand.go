@@ -8,6 +8,8 @@ import (
 const (
 	// maxExtents bounds one answer to BLOCK_STATUS; the client asks again for the rest.
 	maxExtents = 1024
+	// maxInline is the most bytes that are copied before the next request is read.
+	maxInline = 128 << 10
 	// commandFlags are the flags of all commands that we know.
 	commandFlags = cmdFlagFUA | cmdFlagNoHole | cmdFlagDF | cmdFlagReqOne
 )
@@ -63,11 +65,14 @@ func (c *connection) check(cmd *command) error {
 	return nil
 }
 
-// immediate answers a command if nothing in it can wait, and says whether it did.
+// immediate answers a command if nothing in it can wait or takes long, and says whether it did.
 func (c *connection) immediate(cmd *command) bool {
 	if err := c.check(cmd); err != nil {
 		c.fail(cmd, err)
 		return true
+	}
+	if cmd.length > maxInline {
+		return false
 	}
 	switch cmd.kind {
 	case cmdRead:

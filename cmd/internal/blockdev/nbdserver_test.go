@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"runtime"
 	"sync"
 	"syscall"
@@ -398,7 +399,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	for range MaxConnections {
 		clients = append(clients, attach(t, path, true))
 	}
-	sock, err := (&dialer{path}).dial()
+	sock, err := net.Dial("unix", path)
 	if err != nil {
 		t.Fatal(err)
 	}
