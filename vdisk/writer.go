@@ -13,9 +13,10 @@ import (
 )
 
 const (
-	// DefaultChunkSize and DefaultCodec are those of an import that names none.
+	// DefaultChunkSize is that of a version that names none, in bytes.
 	DefaultChunkSize = 16 << 10
-	DefaultCodec     = tree.CodecZstd
+	// DefaultCodec is the codec to use where nobody has a reason for another.
+	DefaultCodec = tree.CodecZstd
 	// DefaultSectorSize is that of a vDisk, in bytes, unless its image demands another.
 	DefaultSectorSize = 512
 

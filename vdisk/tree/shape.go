@@ -11,8 +11,9 @@ import (
 const (
 	// FormatVersion is the version of the tree's form; it is hashed into every root.
 	FormatVersion = 1
-	// MinChunk and MaxChunk bound the chunk size, in bytes.
+	// MinChunk is the smallest chunk size, in bytes.
 	MinChunk = 4 << 10
+	// MaxChunk is the greatest chunk size, in bytes.
 	MaxChunk = 1 << 20
 	// MaxSize bounds the size of a disk in bytes (1 EiB), so that no product of an index overflows.
 	MaxSize = 1 << 60
