@@ -215,11 +215,11 @@ func (im *importer) look(f *os.File) (Format, footer, error) {
 	im.data = min(im.size, allocated(f))
 	head, tail := make([]byte, probeHead), make([]byte, footerSize)
 	n, err := f.ReadAt(head, 0)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return "", footer{}, err
 	}
 	m, err := f.ReadAt(tail, max(0, im.size-footerSize))
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return "", footer{}, err
 	}
 	format, err := detect(head[:n], tail[:m], im.size)
@@ -251,7 +251,7 @@ func (im *importer) foreign(ctx context.Context, number uint32, format Format, v
 		return nil, err
 	}
 	defer func() {
-		im.files.remove(temp.Name())
+		_ = im.files.remove(temp.Name()) // the next import removes what is left
 		temp.Close()
 	}()
 	if err := image.convert(ctx, temp.Name(), im.show); err != nil {
@@ -395,7 +395,7 @@ func (im *importer) copy(ctx context.Context, w *Writer, r io.Reader, n int64) e
 func (im *importer) stream(ctx context.Context, number uint32) (*Result, error) {
 	in := bufio.NewReaderSize(im.Input, probeHead)
 	head, err := in.Peek(probeHead)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	format, err := detect(head, nil, int64(len(head)))

@@ -112,10 +112,10 @@ func probe(path string, size int64) (Format, error) {
 	}
 	defer f.Close()
 	head, tail := make([]byte, min(probeHead, size)), make([]byte, min(footerSize, size))
-	if _, err := f.ReadAt(head, 0); err != nil && err != io.EOF {
+	if _, err := f.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
 		return "", err
 	}
-	if _, err := f.ReadAt(tail, size-int64(len(tail))); err != nil && err != io.EOF {
+	if _, err := f.ReadAt(tail, size-int64(len(tail))); err != nil && !errors.Is(err, io.EOF) {
 		return "", err
 	}
 	return detect(head, tail, size)

@@ -141,13 +141,18 @@ func (p *pipeline) append(j *job) error {
 // zeros is a source of zeros to hash.
 var zeros [jobBytes]byte
 
+// hashed adds bytes and then a number of zeros to a hash.
+func hashed(h *blake3.Hasher, data []byte, zero int64) {
+	_, _ = h.Write(data) // a hash cannot fail
+	for ; zero > 0; zero -= int64(len(zeros)) {
+		_, _ = h.Write(zeros[:min(zero, int64(len(zeros)))])
+	}
+}
+
 func (p *pipeline) sum() {
 	for j := range p.hash {
 		if p.failure() == nil {
-			p.hasher.Write(j.data)
-			for n := j.zero; n > 0; n -= int64(len(zeros)) {
-				p.hasher.Write(zeros[:min(n, int64(len(zeros)))])
-			}
+			hashed(p.hasher, j.data, j.zero)
 		}
 		p.release(j)
 	}

@@ -101,7 +101,7 @@ func (s *Store) Run(ctx context.Context) error {
 				due = time.After(settle)
 			}
 			continue
-		case <-faults: // events were lost; the scan finds what they were about
+		case _ = <-faults: // events were lost; the scan finds what they were about
 		case <-due:
 		case <-tick.C:
 		}

@@ -54,11 +54,13 @@ type piece struct {
 	places  []place
 	logical int64  // length of the run in bytes
 	data    []byte // the decoded chunks; nil when all are zero
-	stored  []byte
 	read    int64 // bytes of the file
 	bad     []*DamagedError
 	unread  []Damage
 	done    chan struct{}
+
+	buf     []byte // backs data
+	checker checker
 }
 
 // verification is one run of Verify.
@@ -69,6 +71,8 @@ type verification struct {
 	whole  bool // every byte so far went into hasher
 	show   func(Progress)
 	stored int64
+
+	free, work, order chan *piece
 }
 
 // Verify reads the whole file: header and both seal slots, every locator record, every page and every chunk
@@ -88,7 +92,11 @@ func (v *Version) Verify(ctx context.Context, o VerifyOptions) (*Report, error) 
 		}
 	}
 	v.recheck()
-	work, order := make(chan *piece), make(chan *piece, workers+spareJobs)
+	jobs := 2*workers + spareJobs
+	r.free, r.work, r.order = make(chan *piece, jobs), make(chan *piece, jobs), make(chan *piece, jobs)
+	for range jobs {
+		r.free <- &piece{done: make(chan struct{}, 1), checker: checker{v: v}}
+	}
 	var all sync.WaitGroup
 	for range workers {
 		d, err := tree.NewDecoder()
@@ -98,7 +106,7 @@ func (v *Version) Verify(ctx context.Context, o VerifyOptions) (*Report, error) 
 		// Ends when work is closed below.
 		all.Go(func() {
 			defer d.Close()
-			for p := range work {
+			for p := range r.work {
 				v.decode(p, d)
 				p.done <- struct{}{}
 			}
@@ -106,14 +114,15 @@ func (v *Version) Verify(ctx context.Context, o VerifyOptions) (*Report, error) 
 	}
 	// Ends when order is closed below.
 	all.Go(func() {
-		for p := range order {
+		for p := range r.order {
 			<-p.done
 			r.take(p)
+			r.free <- p
 		}
 	})
-	damaged := v.walk(ctx, work, order)
-	close(work)
-	close(order)
+	damaged := r.walk(ctx)
+	close(r.work)
+	close(r.order)
 	all.Wait()
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("verify %s version %d: %w", v.seal.name, v.seal.number, err)
@@ -128,7 +137,8 @@ func (v *Version) Verify(ctx context.Context, o VerifyOptions) (*Report, error) 
 
 // walk goes through the leaf pages in order, hands their chunks out in pieces, and gives what is wrong with
 // pages. It ends early when ctx does.
-func (v *Version) walk(ctx context.Context, work, order chan<- *piece) []Damage {
+func (r *verification) walk(ctx context.Context) []Damage {
+	v := r.v
 	var damaged []Damage
 	c := checker{v: v}
 	per := max(1, jobBytes/int(v.seal.shape.ChunkSize))
@@ -152,14 +162,12 @@ func (v *Version) walk(ctx context.Context, work, order chan<- *piece) []Damage 
 		}
 		for from := 0; from < len(page.entries); from += per {
 			to := min(from+per, len(page.entries))
-			p := &piece{
-				first:   leaf*tree.Fanout + int64(from),
-				entries: append([]tree.Entry(nil), page.entries[from:to]...),
-				places:  append([]place(nil), page.record.children[from:to]...),
-				done:    make(chan struct{}, 1),
-			}
-			order <- p
-			work <- p
+			p := <-r.free
+			p.first = leaf*tree.Fanout + int64(from)
+			p.entries = append(p.entries[:0], page.entries[from:to]...)
+			p.places = append(p.places[:0], page.record.children[from:to]...)
+			r.order <- p
+			r.work <- p
 		}
 	}
 	return damaged
@@ -169,6 +177,7 @@ func (v *Version) walk(ctx context.Context, work, order chan<- *piece) []Damage 
 func (v *Version) decode(p *piece, d *tree.Decoder) {
 	shape := v.seal.shape
 	zero := true
+	p.logical, p.read, p.data, p.bad, p.unread = 0, 0, nil, nil, nil
 	for i, e := range p.entries {
 		p.logical += int64(shape.ChunkLength(p.first + int64(i)))
 		zero = zero && e.Kind == tree.Zero && p.places[i] == (place{})
@@ -176,9 +185,11 @@ func (v *Version) decode(p *piece, d *tree.Decoder) {
 	if zero {
 		return
 	}
-	p.data = make([]byte, p.logical)
-	rest := p.data
-	c := checker{v: v}
+	if p.buf == nil {
+		p.buf = make([]byte, max(jobBytes, int(shape.ChunkSize)))
+	}
+	p.data = p.buf[:p.logical]
+	rest, c := p.data, &p.checker
 	for i, e := range p.entries {
 		index := p.first + int64(i)
 		dst := rest[:shape.ChunkLength(index)]
@@ -220,10 +231,7 @@ func (r *verification) take(p *piece) {
 	r.report.Bytes += p.logical
 	r.stored += p.read
 	if r.whole {
-		r.hasher.Write(p.data)
-		for n := p.logical - int64(len(p.data)); n > 0; n -= int64(len(zeros)) {
-			r.hasher.Write(zeros[:min(n, int64(len(zeros)))])
-		}
+		hashed(r.hasher, p.data, p.logical-int64(len(p.data)))
 	}
 	if r.show != nil {
 		r.show(Progress{Done: r.report.Bytes, Total: r.v.seal.shape.Size, Stored: r.stored})

@@ -304,13 +304,13 @@ func (w *Writer) Abort() {
 	}
 	w.ended = true
 	w.pipe.fail(io.ErrClosedPipe) // what is under way need not be written
-	w.pipe.wait()
+	_ = w.pipe.wait()
 	w.drop()
 }
 
 // drop removes the temporary file. What cannot be removed, the next import removes.
 func (w *Writer) drop() {
-	w.options.files.remove(w.file.Name())
+	_ = w.options.files.remove(w.file.Name())
 	w.file.Close()
 }
 

@@ -101,8 +101,8 @@ func (s Shape) Root(top []byte) Hash {
 	binary.LittleEndian.PutUint32(head[28:], Fanout)
 	binary.LittleEndian.PutUint64(head[32:], uint64(s.Size))
 	h := blake3.New()
-	h.Write(head[:])
-	h.Write(top)
+	_, _ = h.Write(head[:]) // a hash cannot fail
+	_, _ = h.Write(top)
 	var root Hash
 	h.Sum(root[:0])
 	return root

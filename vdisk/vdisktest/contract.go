@@ -54,7 +54,7 @@ func TestImage(t *testing.T, open func(t *testing.T, disk []byte, chunk uint32) 
 
 // object reads the stored bytes of one object.
 func object(i Image, level int, index int64) ([]byte, error) {
-	p := make([]byte, tree.MaxChunk)
+	p := make([]byte, max(int(i.Shape().ChunkSize), tree.MaxPage))
 	n, total, err := i.ReadAnswer(p, level, index, 1, 0)
 	if err == nil && int64(n) != total {
 		err = fmt.Errorf("%d of %d bytes", n, total)
