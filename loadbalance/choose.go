@@ -24,6 +24,8 @@ type Verdict struct {
 	Reason string
 	// Load is the server's load in targets a unit of power, as it was compared.
 	Load float64
+	// Full tells that the server is not eligible for the number of its targets alone.
+	Full bool
 	// Near tells whether server and target are near to each other by the policy's measure; always true
 	// without affinity.
 	Near bool
@@ -69,8 +71,8 @@ func Choose(p Policy, t Target, servers []Server) Choice {
 		refused  []Verdict
 	)
 	for _, s := range servers {
-		if why := p.refusal(t, s); why != "" {
-			refused = append(refused, Verdict{Server: s.Name, Rank: -1, Reason: why, Load: s.Load(), Near: p.near(t, s)})
+		if why, full := p.refusal(t, s); why != "" {
+			refused = append(refused, Verdict{Server: s.Name, Rank: -1, Reason: why, Full: full, Load: s.Load(), Near: p.near(t, s)})
 			continue
 		}
 		eligible = append(eligible, candidate{s, p.classify(t, s), s.Load(), score(t.ID, s)})
@@ -91,7 +93,7 @@ func Choose(p Policy, t Target, servers []Server) Choice {
 				why = p.passedOver(chosen, c, rank, how)
 			}
 			choice.Ranked = append(choice.Ranked, c.Name)
-			choice.Verdicts = append(choice.Verdicts, Verdict{c.Name, rank, why, c.load, p.near(t, c.Server)})
+			choice.Verdicts = append(choice.Verdicts, Verdict{Server: c.Name, Rank: rank, Reason: why, Load: c.load, Near: p.near(t, c.Server)})
 		}
 	}
 	choice.Verdicts = append(choice.Verdicts, refused...)

@@ -5,35 +5,44 @@ import (
 	"time"
 )
 
-// refusal says in words why a server is not eligible; empty when it is.
-func (p Policy) refusal(t Target, s Server) string {
-	switch s.State {
-	case Serving:
-	case Leaving:
-		return "not eligible: it is going away and takes no log-ins"
-	case Stopped:
-		return "not eligible: stream service stopped"
-	case Silent:
-		if s.Heard > 0 {
-			return "not eligible: not alive, last heard " + ago(s.Heard)
-		}
-		return "not eligible: not alive"
-	default:
-		return "not eligible: never heard of since this server started"
-	}
-	if !p.allowed(s) {
-		return "not eligible: the collection does not allow this server"
+// refusal says in words why a server is not eligible, and whether that is for the number of its targets alone;
+// it is empty when the server is eligible.
+func (p Policy) refusal(t Target, s Server) (why string, full bool) {
+	switch why := s.absence(); {
+	case why != "":
+		return "not eligible: " + why, false
+	case !p.allowed(s):
+		return "not eligible: the collection does not allow this server", false
 	}
 	if why := s.Replica.refusal(p.vdisk()); why != "" {
-		return "not eligible: " + why
+		return "not eligible: " + why, false
 	}
 	if p.Affinity == AffinityRequire && !p.near(t, s) {
-		return "not eligible: " + p.elsewhere(s) + ", and the policy requires " + p.nearness()
+		return "not eligible: " + p.elsewhere(s) + ", and the policy requires " + p.nearness(), false
 	}
 	if s.full() && !t.Reconnect && s.Name != t.Current {
-		return fmt.Sprintf("not eligible: full, %d of %d targets", s.Sessions+s.Assigned, s.Limit)
+		return fmt.Sprintf("not eligible: full, %d of %d targets", s.Sessions+s.Assigned, s.Limit), true
 	}
-	return ""
+	return "", false
+}
+
+// absence says why a server's stream service takes nobody; empty when it does.
+func (s Server) absence() string {
+	switch s.State {
+	case Serving:
+		return ""
+	case Leaving:
+		return "it is going away and takes no log-ins"
+	case Stopped:
+		return "stream service stopped"
+	case Silent:
+		if s.Heard > 0 {
+			return "not alive, last heard " + ago(s.Heard)
+		}
+		return "not alive"
+	default:
+		return "never heard of since this server started"
+	}
 }
 
 func (p Policy) vdisk() string {

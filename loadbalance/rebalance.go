@@ -108,7 +108,10 @@ func busiestFirst(servers []Server, running []Running) []Running {
 // in view.
 func (p Policy) better(pace Pace, view []Server, t Target) (Move, bool) {
 	from := slices.IndexFunc(view, func(s Server) bool { return s.Name == t.Current })
-	if from < 0 || p.refusal(t, view[from]) != "" {
+	if from < 0 {
+		return Move{}, false
+	}
+	if why, _ := p.refusal(t, view[from]); why != "" {
 		return Move{}, false
 	}
 	fresh := t
