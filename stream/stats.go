@@ -1,0 +1,105 @@
+package stream
+
+import (
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/spate-project/spate/stream/engine"
+	"github.com/spate-project/spate/stream/udp"
+	"github.com/spate-project/spate/stream/wire"
+)
+
+type counters struct {
+	received, sent, dropped, foreign, forged, overflow atomic.Uint64
+}
+
+// ServerStats is what a server has done since it started.
+type ServerStats struct {
+	Sessions int
+	Received uint64 // bytes of datagrams
+	Sent     uint64
+	Dropped  uint64 // trains that the socket did not take
+	Foreign  uint64 // datagrams that are none of this protocol
+	Forged   uint64
+	Overflow uint64 // first messages beyond a bound
+	Offloads udp.Offloads
+}
+
+// Stats tells what the server has done.
+func (s *Server) Stats() ServerStats {
+	st := ServerStats{
+		Sessions: int(s.table.count.Load()), Received: s.counters.received.Load(), Sent: s.counters.sent.Load(),
+		Dropped: s.counters.dropped.Load(), Foreign: s.counters.foreign.Load(), Forged: s.counters.forged.Load(),
+		Overflow: s.counters.overflow.Load(),
+	}
+	if len(s.cfg.Conns) > 0 {
+		st.Offloads = s.cfg.Conns[0].Offloads()
+	}
+	return st
+}
+
+// SessionView is one session for people to look at.
+type SessionView struct {
+	MAC       [6]byte
+	Label     string
+	Addr      netip.AddrPort
+	Disk      wire.Disk
+	Since     time.Duration // how long it has been going
+	Sent      uint64        // bytes of payload
+	Reads     uint64
+	Packet    int
+	Status    wire.Status // the target's own last word
+	Confirmed bool
+}
+
+// Sessions lists the sessions.
+func (s *Server) Sessions() []SessionView {
+	now := s.now()
+	var list []SessionView
+	for _, e := range s.table.all(nil) {
+		e.mu.Lock()
+		if x := e.session; !x.Ended() {
+			list = append(list, SessionView{
+				MAC: x.Who.MAC, Label: x.Who.Login.Label, Addr: x.Addr(), Disk: x.Disk, Since: now.Sub(x.Born()),
+				Sent: x.Stats.Sent, Reads: x.Stats.Reads, Packet: x.Packet(), Status: x.Status, Confirmed: x.Confirmed(),
+			})
+		}
+		e.mu.Unlock()
+	}
+	return list
+}
+
+// Epoch is the epoch of the ticket keys here.
+func (s *Server) Epoch() uint32 {
+	s.frontMu.Lock()
+	defer s.frontMu.Unlock()
+	return s.front.Epoch()
+}
+
+// LearnEpoch takes the epoch of another server.
+func (s *Server) LearnEpoch(epoch uint32) {
+	s.frontMu.Lock()
+	defer s.frontMu.Unlock()
+	s.front.LearnEpoch(s.now(), epoch)
+}
+
+func slot(n, total int, deadline time.Duration) time.Duration { return engine.Slot(n, total, deadline) }
+
+func keyTarget(a netip.AddrPort) zap.Field { return zap.Stringer("target", a) }
+
+func keyError(err error) zap.Field { return zap.Error(err) }
+
+func keyDisk(d wire.Disk) zap.Field {
+	return zap.String("vdisk", fmt.Sprintf("%s @ %d", d.Name, d.Number))
+}
+
+func keyObject(level uint8, index int64) zap.Field {
+	if level == 0 {
+		return zap.Int64("chunk", index)
+	}
+	return zap.String("page", fmt.Sprintf("%d/%d", level, index))
+}
