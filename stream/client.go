@@ -72,7 +72,8 @@ type Client struct {
 	serving chan struct{}  // closed by the first log-in
 	served  bool           // guarded by mu
 	denied  chan Event     // the first refusals, for who waits for the log-in
-	inWork  atomic.Int32   // fetches, for the receive loop's spinning
+	ending  atomic.Bool
+	inWork  atomic.Int32 // fetches, for the receive loop's spinning
 
 	eventMu sync.Mutex // held while OnEvent runs; taken inside mu, so that events keep their order
 }
@@ -110,7 +111,10 @@ func (c *Client) Run(ctx context.Context) error {
 	c.mu.Lock()
 	c.engine.Start(c.now())
 	c.settleLocked()
-	stop := context.AfterFunc(ctx, func() { c.cfg.Conn.SetReadDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() {
+		c.ending.Store(true)
+		c.cfg.Conn.SetReadDeadline(time.Unix(1, 0))
+	})
 	defer stop()
 	b := udp.Batch{Buf: make([]byte, udp.MaxReceive)}
 	for ctx.Err() == nil {
@@ -221,7 +225,7 @@ func (c *Client) tellLocked(e Event) {
 // armLocked makes the receive loop wake for the engine's next deadline.
 func (c *Client) armLocked() {
 	d := c.engine.Deadline()
-	if d >= c.armed {
+	if d >= c.armed || c.ending.Load() {
 		return // it wakes earlier, looks, and arms again
 	}
 	c.armed = d

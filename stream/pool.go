@@ -158,6 +158,9 @@ func (s *Server) check(e *entry, j engine.Job) {
 		s.log.Warn("object is damaged and fenced", keyDisk(d), keyObject(j.Level, j.First), keyError(err))
 		return
 	}
+	e.mu.Lock()
+	from := e.session.Addr()
+	e.mu.Unlock()
 	s.log.Warn("a target could not verify an object that is good here", keyDisk(d), keyObject(j.Level, j.First),
-		keyTarget(e.session.Addr()))
+		keyTarget(from))
 }
