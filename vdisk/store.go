@@ -101,7 +101,11 @@ func (s *Store) Run(ctx context.Context) error {
 				due = time.After(settle)
 			}
 			continue
-		case _ = <-faults: // events were lost; the scan finds what they were about
+		case err := <-faults:
+			// Events were lost; the scan finds what they were about.
+			if !errors.Is(err, fsnotify.ErrEventOverflow) {
+				_ = watcher.Remove(s.dir)
+			}
 		case <-due:
 		case <-tick.C:
 		}

@@ -54,7 +54,7 @@ type piece struct {
 	places  []place
 	logical int64  // length of the run in bytes
 	data    []byte // the decoded chunks; nil when all are zero
-	read    int64 // bytes of the file
+	read    int64  // bytes of the file
 	bad     []*DamagedError
 	unread  []Damage
 	done    chan struct{}

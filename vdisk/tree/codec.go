@@ -13,19 +13,26 @@ import (
 // in files; they are only ever appended to.
 type Codec uint8
 
-// The codecs. Those of zstd differ in effort only.
+// The codecs. Those of zstd differ in effort only, and so do those of s2: targets decode them alike.
 const (
 	CodecNone     Codec = 0
 	CodecZstd     Codec = 1
 	CodecS2       Codec = 2
 	CodecZstdFast Codec = 3
+	CodecS2Better Codec = 4
 )
 
-var codecNames = [...]string{CodecNone: "none", CodecZstd: "zstd", CodecS2: "s2", CodecZstdFast: "zstd-fast"}
+var codecNames = [...]string{CodecNone: "none", CodecZstd: "zstd", CodecS2: "s2", CodecZstdFast: "zstd-fast",
+	CodecS2Better: "s2-better"}
 
 // Codecs lists the names that ParseCodec knows, in the order to offer them.
 func Codecs() []string {
-	return []string{codecNames[CodecZstd], codecNames[CodecZstdFast], codecNames[CodecS2], codecNames[CodecNone]}
+	all := []Codec{CodecZstd, CodecZstdFast, CodecS2, CodecS2Better, CodecNone}
+	names := make([]string, len(all))
+	for i, c := range all {
+		names[i] = c.String()
+	}
+	return names
 }
 
 // String gives the codec's name, as in flags and tables.
@@ -85,7 +92,7 @@ func NewEncoder(c Codec) (*Encoder, error) {
 	e := &Encoder{codec: c}
 	var err error
 	switch c {
-	case CodecNone, CodecS2:
+	case CodecNone, CodecS2, CodecS2Better:
 	case CodecZstd, CodecZstdFast:
 		level := zstd.SpeedDefault
 		if c == CodecZstdFast {
@@ -120,6 +127,8 @@ func (e *Encoder) Encode(dst, chunk []byte) (Entry, []byte) {
 		kind, packed = Zstd, e.zstd.EncodeAll(chunk, dst[:0])
 	case CodecS2:
 		kind, packed = S2, s2.Encode(dst[:cap(dst)], chunk)
+	case CodecS2Better:
+		kind, packed = S2, s2.EncodeBetter(dst[:cap(dst)], chunk)
 	}
 	if kind != Raw && len(packed) <= maxCompressed(len(chunk)) {
 		stored = packed
