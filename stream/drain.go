@@ -2,8 +2,11 @@ package stream
 
 import (
 	"context"
+	"slices"
+	"sync"
 	"time"
 
+	"github.com/spate-project/spate/stream/engine"
 	"github.com/spate-project/spate/stream/wire"
 )
 
@@ -33,7 +36,7 @@ func (s *Server) StopStream(ctx context.Context, reason wire.GoingAwayReason, de
 		if progress != nil {
 			progress(d)
 		}
-		if d.Left == 0 {
+		if d.Left == 0 && s.unconfirmed() == 0 {
 			return d
 		}
 		select {
@@ -51,6 +54,10 @@ func (s *Server) StartStream() {
 	s.frontMu.Lock()
 	s.front.Start()
 	s.frontMu.Unlock()
+	s.draining.Store(nil)
+	for _, e := range s.table.all(nil) {
+		e.leaving.Store(false)
+	}
 }
 
 // Streaming tells whether log-ins are accepted.
@@ -60,40 +67,59 @@ func (s *Server) Streaming() bool {
 	return !s.front.Stopped()
 }
 
-// drain watches the sessions that were there when a stop began.
+// drain is a stop that goes on: the sessions that were there when it began and
+// those that were half open then and came about later.
 type drain struct {
-	s    *Server
-	list []*entry
+	s      *Server
+	reason wire.GoingAwayReason
+	end    engine.Instant
+	mu     sync.Mutex // taken inside a session's lock
+	list   []*entry   // guarded by mu
 }
 
 func (s *Server) beginDrain(reason wire.GoingAwayReason, deadline time.Duration) *drain {
-	d := &drain{s: s}
-	for _, e := range s.table.all(nil) {
+	now := s.now()
+	d := &drain{s: s, reason: reason, end: now.Add(deadline)}
+	s.draining.Store(d)
+	all := s.table.all(nil)
+	for i, e := range all {
 		e.mu.Lock()
 		if e.confirmed && !e.session.Ended() {
-			d.list = append(d.list, e)
+			d.sendAway(e, engine.Slot(i, len(all), deadline))
 		}
-		e.mu.Unlock()
-	}
-	now := s.now()
-	for i, e := range d.list {
-		e.mu.Lock()
-		a := s.cfg.Admitter.Alternates(e.session.Who, e.session.Disk.Content)
-		f := wire.GoingAway{Number: uint32(now), Reason: reason, SlotMS: uint32(slot(i, len(d.list), deadline).Milliseconds())}
-		if len(a.List) > 0 {
-			f.Proposed = a.List[0].Name
-		}
-		e.session.GoAway(now, f, now.Add(deadline))
-		e.session.Tick(now)
 		s.release(e)
-		s.clock.hurry(e)
 	}
 	return d
 }
 
+// sendAway asks one target to move. Its session is locked.
+func (d *drain) sendAway(e *entry, slot time.Duration) {
+	if e.leaving.Swap(true) {
+		return
+	}
+	now := d.s.now()
+	f := wire.GoingAway{Number: uint32(d.end), Reason: d.reason, SlotMS: uint32(slot.Milliseconds())}
+	if a := d.s.cfg.Admitter.Alternates(e.session.Who, e.session.Disk.Content); len(a.List) > 0 {
+		f.Proposed = a.List[0].Name
+	}
+	e.session.GoAway(now, f, d.end)
+	e.session.Tick(now)
+	d.s.clock.hurry(e)
+	d.mu.Lock()
+	d.list = append(d.list, e)
+	d.mu.Unlock()
+}
+
+func (d *drain) entries() []*entry {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.list)
+}
+
 func (d *drain) state() Drained {
-	r := Drained{Total: len(d.list)}
-	for _, e := range d.list {
+	list := d.entries()
+	r := Drained{Total: len(list)}
+	for _, e := range list {
 		e.mu.Lock()
 		switch {
 		case !e.session.Ended():
@@ -110,10 +136,22 @@ func (d *drain) state() Drained {
 // close tells those that are left that it is over.
 func (d *drain) close() Drained {
 	r := d.state()
-	for _, e := range d.list {
+	for _, e := range d.entries() {
 		e.mu.Lock()
 		e.session.Close(wire.CodeStopped, "")
 		d.s.release(e)
 	}
 	return r
+}
+
+// unconfirmed counts the half-open sessions: their targets may still come.
+func (s *Server) unconfirmed() (n int) {
+	for _, e := range s.table.all(nil) {
+		e.mu.Lock()
+		if !e.confirmed && !e.session.Ended() {
+			n++
+		}
+		e.mu.Unlock()
+	}
+	return n
 }

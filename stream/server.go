@@ -61,7 +61,7 @@ type Server struct {
 	hellos   chan hello
 	counters counters
 	trouble  sync.Map // store name -> time of the last report
-	stopping atomic.Bool
+	draining atomic.Pointer[drain]
 }
 
 type hello struct {
@@ -362,6 +362,9 @@ func (s *Server) postLocked(e *entry) {
 		s.front.Settled()
 		s.frontMu.Unlock()
 		s.cfg.Admitter.Confirmed(sess)
+		if d := s.draining.Load(); d != nil {
+			d.sendAway(e, 0)
+		}
 	}
 	if sess.Wants() && (e.confirmed || sess.Who.Resume) {
 		s.frontMu.Lock()

@@ -8,7 +8,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/spate-project/spate/stream/engine"
 	"github.com/spate-project/spate/stream/udp"
 	"github.com/spate-project/spate/stream/wire"
 )
@@ -86,8 +85,6 @@ func (s *Server) LearnEpoch(epoch uint32) {
 	defer s.frontMu.Unlock()
 	s.front.LearnEpoch(s.now(), epoch)
 }
-
-func slot(n, total int, deadline time.Duration) time.Duration { return engine.Slot(n, total, deadline) }
 
 func keyTarget(a netip.AddrPort) zap.Field { return zap.Stringer("target", a) }
 

@@ -16,6 +16,7 @@ type entry struct {
 	out       *egress
 	confirmed bool        // the admitter has been told
 	waiting   atomic.Bool // stands in the clock's list
+	leaving   atomic.Bool // was asked to move
 }
 
 // table finds sessions by index. The zero value is not ready; see newTable.
