@@ -1,0 +1,230 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spate-project/spate/vdisk"
+	"github.com/spf13/cobra"
+)
+
+const timeLayout = "2006-01-02 15:04:05.000000000 UTC"
+
+func timestampText(ns int64) string { return time.Unix(0, ns).UTC().Format(timeLayout) }
+
+func newVerifyCommand() *cobra.Command {
+	var (
+		dir    string
+		asJSON bool
+	)
+	c := &cobra.Command{
+		Use:   "verify [NAME[@VERSION]]... --store DIR | verify FILE...",
+		Short: "Read versions whole and check every byte",
+		Long: `Read versions whole: header and seal, every index page and every chunk against the root, and the disk's bytes
+against their hash. Without a name, every version in the store. Everything that is wrong is listed.
+
+Exit codes: 0 all sound, 1 could not be verified, 2 wrong usage, 3 damage was found.`,
+		Example: `  spate vdisk verify --store /srv/vdisks
+  spate vdisk verify debian12@3 --store /srv/vdisks`,
+		RunE: func(c *cobra.Command, args []string) error {
+			paths, err := filesOf(dir, args)
+			if err != nil {
+				return err
+			}
+			return runVerify(c, paths, asJSON)
+		},
+	}
+	storeFlag(c, &dir)
+	jsonFlag(c, &asJSON)
+	return c
+}
+
+// filesOf finds the files that arguments mean; without arguments all versions of a store.
+func filesOf(dir string, args []string) ([]string, error) {
+	var paths []string
+	for _, a := range args {
+		path, err := fileOf(dir, a)
+		if err != nil {
+			return nil, err
+		}
+		paths = append(paths, path)
+	}
+	if len(args) > 0 {
+		return paths, nil
+	}
+	if dir == "" {
+		return nil, usageError("name a file, or a store with --store DIR")
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if _, _, err := vdisk.ParseFileName(e.Name()); err == nil {
+			paths = append(paths, filepath.Join(dir, e.Name()))
+		}
+	}
+	if len(paths) == 0 {
+		return nil, fmt.Errorf("%s holds no vDisk", dir)
+	}
+	return paths, nil
+}
+
+// verdictJSON is the outcome of one verification.
+type verdictJSON struct {
+	Path       string       `json:"path"`
+	Name       string       `json:"name,omitempty"`
+	Version    uint32       `json:"version"`
+	Sound      bool         `json:"sound"`
+	Root       string       `json:"root,omitempty"`
+	Bytes      int64        `json:"bytes"`
+	Complaints int          `json:"complaints"`
+	Damage     []damageJSON `json:"damage,omitempty"`
+	Error      string       `json:"error,omitempty"`
+	Seconds    float64      `json:"seconds"`
+}
+
+func runVerify(c *cobra.Command, paths []string, asJSON bool) error {
+	verdicts := []verdictJSON{}
+	damaged, failed := 0, 0
+	for _, path := range paths {
+		v, err := verifyOne(c, path)
+		if errors.Is(err, context.Canceled) {
+			return errors.New("interrupted")
+		}
+		verdicts = append(verdicts, v)
+		switch {
+		case err != nil:
+			failed++
+		case !v.Sound:
+			damaged++
+		}
+		if !asJSON {
+			printVerdict(c, &v)
+		}
+	}
+	if asJSON {
+		if err := printJSON(c.OutOrStdout(), verdicts); err != nil {
+			return err
+		}
+	}
+	switch {
+	case damaged > 0:
+		return &exitError{exitDamaged, fmt.Errorf("%d of %d versions are damaged; take a sound copy from another store, or import again",
+			damaged, len(paths))}
+	case failed > 0:
+		return fmt.Errorf("%d of %d versions could not be verified", failed, len(paths))
+	}
+	return nil
+}
+
+// verifyOne verifies a file. Damage is in the verdict; the error is for what kept it from being verified.
+func verifyOne(c *cobra.Command, path string) (verdictJSON, error) {
+	out := verdictJSON{Path: path}
+	began := time.Now()
+	v, err := vdisk.Open(path)
+	if err == nil {
+		defer v.Close()
+		out.Name, out.Version, out.Root = v.Name(), v.Number(), v.ID().Root.String()
+		p := newProgress(c.ErrOrStderr())
+		var r *vdisk.Report
+		if r, err = v.Verify(c.Context(), vdisk.VerifyOptions{Progress: p.show}); err == nil {
+			out.Sound, out.Bytes, out.Complaints, out.Damage = r.Sound(), r.Bytes, r.Complaints, damagesJSON(r.Damage)
+		}
+		p.end()
+	}
+	out.Seconds = time.Since(began).Seconds()
+	if err != nil {
+		out.Error = err.Error()
+		if errors.Is(err, vdisk.ErrDamaged) || errors.Is(err, vdisk.ErrIncomplete) || errors.Is(err, vdisk.ErrNotVDisk) {
+			out.Complaints = 1
+			return out, nil
+		}
+	}
+	return out, err
+}
+
+func printVerdict(c *cobra.Command, v *verdictJSON) {
+	w := c.OutOrStdout()
+	switch {
+	case v.Error != "":
+		fmt.Fprintln(w, v.Error)
+	case v.Sound:
+		fmt.Fprintf(w, "%s version %d: sound, %s checked, root %s…, %.1f s\n", v.Name, v.Version, vdisk.Bytes(v.Bytes), v.Root[:8], v.Seconds)
+	default:
+		fmt.Fprintf(w, "%s version %d: DAMAGED, %d complaints\n", v.Name, v.Version, v.Complaints)
+		for _, d := range v.Damage {
+			fmt.Fprintf(w, "  %s: %s\n", d.Part, d.Reason)
+		}
+		if more := v.Complaints - len(v.Damage); more > 0 {
+			fmt.Fprintf(w, "  and %d more\n", more)
+		}
+	}
+}
+
+func newAdoptCommand() *cobra.Command {
+	var (
+		dir, like string
+		asJSON    bool
+	)
+	c := &cobra.Command{
+		Use:   "adopt NAME[@VERSION] --store DIR [--like FILE]",
+		Short: "Make a copy of a version identical to another one, or give it a new identity",
+		Long: `Servers share targets only between identical copies of a version: same content, same timestamp. Adopting verifies
+a copy whole, and then gives it the timestamp of the copy that --like names, if both have the same content, or
+a new timestamp. Targets that use the copy now carry on.
+
+Exit codes: 0 adopted, 1 failed, 2 wrong usage, 3 the copy is damaged and was left as it is.`,
+		Example: `  spate vdisk adopt debian12@3 --store /srv/vdisks --like /mnt/lab-b/debian12.3.spate
+  spate vdisk adopt debian12 --store /srv/vdisks`,
+		Args: exactArgs(1, "NAME[@VERSION]"),
+		RunE: func(c *cobra.Command, args []string) error {
+			path, err := fileOf(dir, args[0])
+			if err != nil {
+				return err
+			}
+			return runAdopt(c, path, like, asJSON)
+		},
+	}
+	storeFlag(c, &dir)
+	c.Flags().StringVar(&like, "like", "", "file of the copy it shall be identical to")
+	jsonFlag(c, &asJSON)
+	return c
+}
+
+func runAdopt(c *cobra.Command, path, like string, asJSON bool) error {
+	p := newProgress(c.ErrOrStderr())
+	o := vdisk.AdoptOptions{Who: whoami(), Verify: vdisk.VerifyOptions{Progress: p.show}}
+	if like != "" {
+		peer, err := vdisk.Open(like)
+		if err != nil {
+			return fmt.Errorf("--like: %w", err)
+		}
+		o.Like = peer.ID()
+		peer.Close()
+	}
+	r, err := vdisk.Adopt(c.Context(), path, o)
+	p.end()
+	if errors.Is(err, context.Canceled) {
+		return errors.New("interrupted, the copy is as it was")
+	}
+	if errors.Is(err, vdisk.ErrUnsound) {
+		return &exitError{exitDamaged, err}
+	}
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return printJSON(c.OutOrStdout(), struct {
+			Path      string `json:"path"`
+			Root      string `json:"root"`
+			Timestamp int64  `json:"timestamp"`
+		}{path, r.ID.Root.String(), r.ID.Timestamp})
+	}
+	fmt.Fprintf(c.OutOrStdout(), "adopted %s: root %s, timestamp %s\n", path, r.ID.Root.Short(), timestampText(r.ID.Timestamp))
+	return nil
+}
