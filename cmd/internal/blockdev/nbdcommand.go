@@ -138,8 +138,11 @@ func (c *connection) succeed(cmd *command) {
 		cmd.head = appendSimple(cmd.head[:0], cmd.cookie, 0)
 		cmd.send = cmd.payload.bytes
 	default:
-		if cmd.kind == cmdWrite {
+		switch cmd.kind {
+		case cmdWrite:
 			c.server.stats.writeBytes.Add(uint64(cmd.length))
+		case cmdTrim, cmdWriteZeroes:
+			c.server.stats.zeroBytes.Add(uint64(cmd.length))
 		}
 		cmd.head = appendSimple(cmd.head[:0], cmd.cookie, 0)
 	}

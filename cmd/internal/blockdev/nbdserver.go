@@ -59,7 +59,7 @@ type Server struct {
 	conns    map[net.Conn]*connection
 	draining bool
 
-	stats struct{ requests, readBytes, writeBytes, failures atomic.Uint64 }
+	stats struct{ requests, readBytes, writeBytes, zeroBytes, failures atomic.Uint64 }
 	said  atomic.Int64 // when a failure was last logged, in nanoseconds of the monotonic clock since start
 	start time.Time
 }
@@ -247,7 +247,8 @@ func (s *Server) failed(cmd *command, err error) {
 type Stats struct {
 	Requests, Failures    uint64
 	ReadBytes, WriteBytes uint64
-	Connections           int // now
+	ZeroBytes             uint64 // trimmed or made zero
+	Connections           int    // now
 }
 
 // Stats tells what the server has done.
@@ -257,6 +258,6 @@ func (s *Server) Stats() Stats {
 	return Stats{
 		Requests: s.stats.requests.Load(), Failures: s.stats.failures.Load(),
 		ReadBytes: s.stats.readBytes.Load(), WriteBytes: s.stats.writeBytes.Load(),
-		Connections: len(s.conns),
+		ZeroBytes: s.stats.zeroBytes.Load(), Connections: len(s.conns),
 	}
 }

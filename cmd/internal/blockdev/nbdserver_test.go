@@ -129,7 +129,7 @@ func TestCommandsReachTheDevice(t *testing.T) {
 					t.Errorf("structured %v, slow %v: wrong bytes at %d", structured, slow, r[0])
 				}
 			}
-			if st := s.Stats(); st.Failures != 0 || st.WriteBytes != 70_000 || st.Connections != 2 {
+			if st := s.Stats(); st.Failures != 0 || st.WriteBytes != 70_000 || st.ZeroBytes != 6000 || st.Connections != 2 {
 				t.Errorf("%+v", st)
 			}
 			b.ask(0, cmdDisc, 0, 0, 0)

@@ -1,0 +1,174 @@
+package vmtest
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// partBytes is how many bytes of files the guest checks in one round.
+const partBytes = 24 << 20
+
+// build makes the files of a machine in dir.
+func build(dir string) error {
+	if err := buildRoot(dir); err != nil {
+		return fmt.Errorf("root file system: %w", err)
+	}
+	if err := buildKernel(dir); err != nil {
+		return fmt.Errorf("kernel: %w", err)
+	}
+	return nil
+}
+
+// buildRoot makes root.img.
+func buildRoot(dir string) error {
+	root := filepath.Join(dir, "root")
+	if _, err := run(dir, "mmdebstrap", "--quiet", "--variant=minbase", "--include="+included, suite, root); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(root, "spate"), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(root, "spate", "init"), guestScript, 0o755); err != nil {
+		return err
+	}
+	if err := writeChecksums(root); err != nil {
+		return err
+	}
+	// Everything is initialised here and not by the kernel after the first mount, which would fill the write cache.
+	if _, err := run(dir, "mke2fs", "-q", "-t", "ext4", "-b", "4096", "-L", "spate", "-d", root,
+		"-E", "lazy_itable_init=0,lazy_journal_init=0", "root.img", fmt.Sprintf("%dM", imageSize>>20)); err != nil {
+		return err
+	}
+	return os.RemoveAll(root)
+}
+
+// writeChecksums writes spate/part.NNN below root: checksums of the files of /usr, as sha256sum takes them, divided into
+// parts of about partBytes of files.
+func writeChecksums(root string) error {
+	var part bytes.Buffer
+	number, size := 0, int64(0)
+	flush := func() error {
+		if part.Len() == 0 {
+			return nil
+		}
+		name := filepath.Join(root, "spate", fmt.Sprintf("part.%03d", number))
+		number, size = number+1, 0
+		defer part.Reset()
+		return os.WriteFile(name, part.Bytes(), 0o644)
+	}
+	err := filepath.WalkDir(filepath.Join(root, "usr"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() || strings.ContainsAny(path, "\\\n") {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		h := sha256.New()
+		n, err := io.Copy(h, f)
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(&part, "%x  %s\n", h.Sum(nil), name)
+		if size += n; size < partBytes {
+			return nil
+		}
+		return flush()
+	})
+	return errors.Join(err, flush())
+}
+
+// buildKernel makes vmlinuz and initrd.gz from Debian's packages, without installing them.
+func buildKernel(dir string) error {
+	depends, err := run(dir, "apt-cache", "depends", kernel)
+	if err != nil {
+		return err
+	}
+	name := ""
+	for line := range strings.Lines(depends) {
+		if d, ok := strings.CutPrefix(strings.TrimSpace(line), "Depends: linux-image-"); ok {
+			name = "linux-image-" + d
+		}
+	}
+	if name == "" {
+		return fmt.Errorf("apt knows no package %s; run apt-get update", kernel)
+	}
+	scratch := filepath.Join(dir, "kernel")
+	if err := os.MkdirAll(scratch, 0o755); err != nil {
+		return err
+	}
+	if _, err := run(scratch, "apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", name); err != nil {
+		return err
+	}
+	debs, err := filepath.Glob(filepath.Join(scratch, "*.deb"))
+	if err != nil || len(debs) != 1 {
+		return fmt.Errorf("apt-get download left %d packages (%v)", len(debs), err)
+	}
+	if _, err := run(scratch, "dpkg-deb", "-x", debs[0], scratch); err != nil {
+		return err
+	}
+	version := strings.TrimPrefix(name, "linux-image-")
+	if err := os.Rename(filepath.Join(scratch, "boot", "vmlinuz-"+version), filepath.Join(dir, "vmlinuz")); err != nil {
+		return err
+	}
+	if err := buildInitrd(dir, scratch, version); err != nil {
+		return fmt.Errorf("initramfs: %w", err)
+	}
+	return os.RemoveAll(scratch)
+}
+
+func buildInitrd(dir, root, version string) error {
+	if _, err := run(root, "depmod", "-b", root, version); err != nil {
+		return err
+	}
+	var a archive
+	for _, folder := range []string{"bin", "dev", "proc", "sys", "root", "lib"} {
+		a.add(folder, modeFolder|0o755, nil)
+	}
+	busybox, err := os.ReadFile("/bin/busybox")
+	if err != nil {
+		return err
+	}
+	a.add("bin/busybox", modeFile|0o755, busybox)
+	a.add("init", modeFile|0o755, initrdScript)
+	var order []string
+	seen := map[string]bool{}
+	for _, m := range modules {
+		list, err := run(root, "modprobe", "-d", root, "-S", version, "--show-depends", m)
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(list) {
+			path, ok := strings.CutPrefix(strings.TrimSpace(line), "insmod ")
+			if !ok || seen[path] {
+				continue // built in
+			}
+			seen[path] = true
+			content, err := os.ReadFile(strings.TrimSpace(path))
+			if err != nil {
+				return err
+			}
+			name := "lib/" + filepath.Base(strings.TrimSpace(path))
+			a.add(name, modeFile|0o644, content)
+			order = append(order, "/"+name)
+		}
+	}
+	a.add("modules", modeFile|0o644, []byte(strings.Join(order, "\n")+"\n"))
+	packed, err := a.finish()
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "initrd.gz"), packed, 0o644)
+}

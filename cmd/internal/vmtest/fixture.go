@@ -1,0 +1,175 @@
+package vmtest
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+//go:embed guest.sh
+var guestScript []byte
+
+//go:embed initrd.sh
+var initrdScript []byte
+
+const (
+	// recipe is raised when what Fixture makes changes otherwise than by the constants and files that the cache's name
+	// follows from anyway.
+	recipe = "1"
+
+	suite     = "bookworm"
+	included  = "e2fsprogs,util-linux,diffutils"
+	kernel    = "linux-image-cloud-amd64"
+	imageSize = 1 << 30
+)
+
+// modules that a disk on virtio takes, with whatever they depend on. ext4 is part of the cloud kernel.
+var modules = []string{"virtio_pci", "virtio_blk"}
+
+// needs are the programs that Fixture and Boot run, with the Debian packages they come in.
+var needs = []struct{ program, debianPackage string }{
+	{"mmdebstrap", "mmdebstrap"}, {"mke2fs", "e2fsprogs"}, {"qemu-system-x86_64", "qemu-system-x86"},
+	{"busybox", "busybox-static"}, {"depmod", "kmod"}, {"modprobe", "kmod"}, {"apt-get", "apt"}, {"dpkg-deb", "dpkg"},
+}
+
+// Files are what a machine boots from, in build/cache. They are shared: nobody may write to them.
+type Files struct {
+	Root   string // image of an ext4 file system, the disk; 1 GiB, sparse
+	Kernel string
+	Initrd string
+}
+
+// Need skips the test when something is missing that virtual machines take, and names the Debian package.
+func Need(t testing.TB) {
+	t.Helper()
+	var missing []string
+	for _, n := range needs {
+		if _, err := exec.LookPath(n.program); err != nil {
+			missing = append(missing, n.debianPackage)
+		}
+	}
+	if len(missing) > 0 {
+		t.Skipf("virtual machines need the Debian packages %s", strings.Join(missing, " "))
+	}
+	if os.Getuid() != 0 {
+		t.Skip("needs root to build a root file system with mmdebstrap")
+	}
+}
+
+// Fixture gives the files of a machine, and builds them if this recipe was not built yet, which takes about half a
+// minute and Debian's archive. Tests that cannot have it skip.
+func Fixture(t testing.TB) Files {
+	t.Helper()
+	Need(t)
+	cache, err := cacheFolder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := lock(filepath.Join(cache, "vm.lock"), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	dir := filepath.Join(cache, "vm-"+recipeHash())
+	f := Files{filepath.Join(dir, "root.img"), filepath.Join(dir, "vmlinuz"), filepath.Join(dir, "initrd.gz")}
+	if _, err := os.Stat(dir); err == nil {
+		return f
+	}
+	old, err := filepath.Glob(filepath.Join(cache, "vm-*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range old { // of other recipes, or unfinished
+		if err := os.RemoveAll(o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	unfinished := filepath.Join(cache, "vm-unfinished")
+	if err := os.MkdirAll(unfinished, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := build(unfinished); err != nil {
+		t.Fatalf("build the test machine: %v", err)
+	}
+	if err := os.Rename(unfinished, dir); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func recipeHash() string {
+	h := sha256.New()
+	fmt.Fprintln(h, recipe, suite, included, kernel, imageSize, modules)
+	h.Write(guestScript)
+	h.Write(initrdScript)
+	return hex.EncodeToString(h.Sum(nil))[:12]
+}
+
+// cacheFolder is build/cache of the repository that the working directory lies in.
+func cacheFolder() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			cache := filepath.Join(dir, "build", "cache")
+			return cache, os.MkdirAll(cache, 0o755)
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return "", errors.New("the working directory is in no Go module")
+		}
+		dir = parent
+	}
+}
+
+var errLocked = errors.New("somebody else holds the lock")
+
+// lock takes the lock of a file, which the kernel gives back at the latest when the process ends.
+func lock(path string, wait bool) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	how := syscall.LOCK_EX
+	if !wait {
+		how |= syscall.LOCK_NB
+	}
+	for {
+		err = syscall.Flock(int(f.Fd()), how)
+		if !errors.Is(err, syscall.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		_ = f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			err = errLocked
+		}
+		return nil, err
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+// run runs a program in dir and gives what it wrote to standard output.
+func run(dir, name string, args ...string) (string, error) {
+	cmd := exec.Command(name, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
+	var complaints strings.Builder
+	cmd.Stderr = &complaints
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, complaints.String())
+	}
+	return string(out), nil
+}

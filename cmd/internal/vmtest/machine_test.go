@@ -1,0 +1,174 @@
+//go:build system
+
+package vmtest
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/zap/zaptest"
+
+	"github.com/spate-project/spate/cmd/internal/blockdev"
+)
+
+const patience = 3 * time.Minute
+
+// image is a Device in a file that nobody writes to.
+type image struct {
+	*os.File
+	size int64
+}
+
+func (i image) Size() int64 { return i.size }
+func (i image) BlockSizes() blockdev.BlockSizes {
+	return blockdev.BlockSizes{Minimum: 1, Preferred: 4096}
+}
+func (i image) ReadOnly() bool { return true }
+func (i image) ReadAt(_ context.Context, p []byte, off int64) error {
+	_, err := i.File.ReadAt(p, off)
+	return err
+}
+func (i image) WriteAt(context.Context, []byte, int64) error    { return blockdev.ErrReadOnly }
+func (i image) Trim(context.Context, int64, int64) error        { return blockdev.ErrReadOnly }
+func (i image) WriteZeroes(_ context.Context, _, _ int64) error { return blockdev.ErrReadOnly }
+func (i image) Flush(context.Context) error                     { return nil }
+
+func open(t *testing.T, path string) image {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return image{f, info.Size()}
+}
+
+func sum(t *testing.T, path string) [32]byte {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		t.Fatal(err)
+	}
+	return [32]byte(h.Sum(nil))
+}
+
+// attach shows base with a write cache on a socket until the test ends.
+func attach(t *testing.T, base blockdev.Device) (string, *blockdev.Server, *blockdev.WriteCache) {
+	t.Helper()
+	cache, err := blockdev.NewWriteCache(base, 512<<20, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := blockdev.NewServer(cache, blockdev.Options{Name: "debian", Log: zaptest.NewLogger(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "vm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(dir, "nbd")
+	listener, err := blockdev.Listen(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- server.Serve(ctx, listener) }() // ends with the test
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if err := cache.Close(); err != nil {
+			t.Error(err)
+		}
+		os.RemoveAll(dir)
+	})
+	return socket, server, cache
+}
+
+// A Debian machine boots from our NBD socket, writes into our write cache, works its disk hard, and sees no error; the
+// image under it stays as it is.
+func TestAMachineBootsAndWorksOnTheWriteCache(t *testing.T) {
+	start := time.Now()
+	files := Fixture(t)
+	t.Logf("fixture: %v", time.Since(start).Round(time.Millisecond))
+	before := sum(t, files.Root)
+	socket, server, cache := attach(t, open(t, files.Root))
+
+	m := Boot(t, socket, Options{})
+	m.WaitMark("init", patience)
+	t.Logf("init runs from the disk after %v", time.Since(m.started).Round(time.Millisecond))
+	m.WaitRounds(4, patience)
+	m.Stop()
+	m.WaitDone(patience)
+	t.Logf("powered off after %v and %d rounds", time.Since(m.started).Round(time.Millisecond), m.Rounds())
+	s := server.Stats()
+	t.Logf("NBD: %+v", s)
+	t.Logf("write cache: %+v", cache.Stats())
+	if s.Failures > 0 {
+		t.Errorf("%d requests failed", s.Failures)
+	}
+	if s.WriteBytes < 16<<20 || s.ReadBytes < 64<<20 || s.ZeroBytes < 64<<20 {
+		t.Errorf("the machine hardly used its disk: %+v", s)
+	}
+	if sum(t, files.Root) != before {
+		t.Error("the image was changed")
+	}
+}
+
+// spoiled is a disk that goes bad when it is told to.
+type spoiled struct {
+	image
+	bad  atomic.Bool
+	fail func(p []byte) error
+}
+
+func (s *spoiled) ReadAt(ctx context.Context, p []byte, off int64) error {
+	if err := s.image.ReadAt(ctx, p, off); err != nil || !s.bad.Load() {
+		return err
+	}
+	return s.fail(p)
+}
+
+// What this package is for: a read that fails and a byte that is wrong are both noticed in the machine.
+func TestAMachineNoticesWhenItsDiskIsBad(t *testing.T) {
+	files := Fixture(t)
+	for name, fail := range map[string]func(p []byte) error{
+		"I/O error": func([]byte) error { return errors.New("no good copy") },
+		"MARK bad": func(p []byte) error {
+			for i := range p {
+				p[i] ^= 0x10
+			}
+			return nil
+		},
+	} {
+		disk := &spoiled{image: open(t, files.Root), fail: fail}
+		socket, _, _ := attach(t, disk)
+		m := Boot(t, socket, Options{})
+		m.WaitRounds(1, patience)
+		disk.bad.Store(true)
+		if p := strings.Join(m.WaitProblem(patience), "\n"); name == "I/O error" && !strings.Contains(p, name) {
+			t.Errorf("%s: the machine says\n%s", name, p)
+		}
+		m.Kill()
+	}
+}
