@@ -306,3 +306,6 @@ func (c *Client) Snapshot() Snapshot {
 
 // Offloads tells what the socket does in one call.
 func (c *Client) Offloads() udp.Offloads { return c.cfg.Conn.Offloads() }
+
+// Now is the clock by which clients count when none is configured.
+func Now() Instant { return bootTime() }

@@ -254,3 +254,31 @@ func BenchmarkPull(b *testing.B) {
 	b.StopTimer()
 	b.Logf("%+v", c.Snapshot())
 }
+
+// A server that dies under load costs one pause of about a tenth of a second and no read.
+func TestDeathOfTheServerIsSurvived(t *testing.T) {
+	f := startFarm(t, 2, 16<<20)
+	moved := make(chan Event, 8)
+	c := f.client(t, func(e Event) {
+		if e.Kind == engine.EventMoved {
+			moved <- e
+		}
+	})
+	if _, err := c.WaitServing(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r := &reader{t: t, c: c, image: f.image}
+	reading := make(chan struct{})
+	go func() { defer close(reading); r.read(8192, 8) }()
+	serving := 0
+	if c.Snapshot().Server == "b" {
+		serving = 1
+	}
+	f.stop[serving]()
+	e := <-moved
+	<-reading
+	if e.Reason != engine.ReasonSilent || e.Pause > time.Second {
+		t.Errorf("%+v", e)
+	}
+	t.Logf("pause %v, %+v", e.Pause, c.Snapshot().Stats)
+}
