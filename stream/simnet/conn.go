@@ -2,6 +2,7 @@ package simnet
 
 import (
 	"container/heap"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -31,7 +32,11 @@ func (a arrivals) Less(i, j int) bool {
 	return a[i].order < a[j].order
 }
 func (a arrivals) Swap(i, j int) { a[i], a[j] = a[j], a[i] }
-func (a *arrivals) Push(x any)   { *a = append(*a, x.(arrival)) }
+
+// Push implements heap.Interface.
+func (a *arrivals) Push(x any) { *a = append(*a, x.(arrival)) }
+
+// Pop implements heap.Interface.
 func (a *arrivals) Pop() any {
 	last := len(*a) - 1
 	x := (*a)[last]
@@ -123,7 +128,7 @@ func (c *conn) ReceiveSpin(b *udp.Batch, _ time.Duration) error { return c.Recei
 // TryReceive implements udp.Conn.
 func (c *conn) TryReceive(b *udp.Batch) (bool, error) {
 	ok, _, err := c.take(b)
-	if err == os.ErrDeadlineExceeded {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = nil
 	}
 	return ok, err

@@ -175,10 +175,10 @@ func TestDatagramsVanish(t *testing.T) {
 			}
 		}
 		there.Set(Link{Device: 99})
-		if err := a.Send(make([]byte, 100), 100, path(b)); err != udp.ErrTooBig {
+		if err := a.Send(make([]byte, 100), 100, path(b)); !errors.Is(err, udp.ErrTooBig) {
 			t.Errorf("a datagram larger than the device takes: %v", err)
 		}
-		if err := a.Send([]byte("x"), 1, udp.Path{Remote: b.LocalAddr(), Local: ipC}); err != udp.ErrUnreachable {
+		if err := a.Send([]byte("x"), 1, udp.Path{Remote: b.LocalAddr(), Local: ipC}); !errors.Is(err, udp.ErrUnreachable) {
 			t.Errorf("from an address that is not ours: %v", err)
 		}
 	})
@@ -257,10 +257,10 @@ func TestListenAndClose(t *testing.T) {
 			go func() { ended <- c.Receive(&udp.Batch{Buf: make([]byte, udp.MaxReceive)}) }() // ends at Close
 			synctest.Wait()
 			c.Close()
-			if err := <-ended; err != net.ErrClosed {
+			if err := <-ended; !errors.Is(err, net.ErrClosed) {
 				t.Errorf("after Close Receive says %v", err)
 			}
-			if err := c.Send([]byte("x"), 1, udp.Path{Remote: server}); err != net.ErrClosed {
+			if err := c.Send([]byte("x"), 1, udp.Path{Remote: server}); !errors.Is(err, net.ErrClosed) {
 				t.Errorf("after Close Send says %v", err)
 			}
 		}

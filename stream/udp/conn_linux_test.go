@@ -254,7 +254,7 @@ func TestWhyADatagramDidNotLeaveIsTold(t *testing.T) {
 				length, segment int
 				want            error
 			}{{1472, 1472, nil}, {14720, 1472, nil}, {1473, 1473, ErrTooBig}, {14730, 1473, ErrTooBig}, {9000, 9000, ErrTooBig}} {
-				if err := a.Send(pattern(c.length), c.segment, to(b, "127.0.0.1")); err != c.want {
+				if err := a.Send(pattern(c.length), c.segment, to(b, "127.0.0.1")); !errors.Is(err, c.want) {
 					t.Errorf("%+v: %d bytes in segments of %d over an MTU of 1500: %v", o, c.length, c.segment, err)
 				}
 			}
@@ -262,12 +262,12 @@ func TestWhyADatagramDidNotLeaveIsTold(t *testing.T) {
 				t.Errorf("%+v: datagrams that are too big cost %d paths their GSO", o, n)
 			}
 			away := Path{Remote: netip.MustParseAddrPort("198.51.100.1:9")}
-			if err := a.Send(pattern(3000), 1000, away); err != ErrUnreachable || !errors.Is(err, ErrDropped) {
+			if err := a.Send(pattern(3000), 1000, away); !errors.Is(err, ErrUnreachable) || !errors.Is(err, ErrDropped) {
 				t.Errorf("%+v: without a route: %v", o, err)
 			}
 			stale := to(b, "127.0.0.1")
 			stale.Local = netip.MustParseAddr("203.0.113.1")
-			if err := a.Send(pattern(3000), 1000, stale); err != ErrUnreachable {
+			if err := a.Send(pattern(3000), 1000, stale); !errors.Is(err, ErrUnreachable) {
 				t.Errorf("%+v: from an address that is gone: %v", o, err)
 			}
 			want := Counters{TooBig: 3, Unreachable: 2}

@@ -137,7 +137,7 @@ func TestReceiveEndsAtItsDeadlineAndAtClose(t *testing.T) {
 			if err := c.SetReadDeadline(time.Unix(1, 0)); err != nil {
 				t.Fatal(err)
 			}
-			if err := <-ended; err != os.ErrDeadlineExceeded {
+			if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("past its deadline Receive says %v", err)
 			}
 			if err := c.SetReadDeadline(time.Time{}); err != nil {
@@ -147,16 +147,16 @@ func TestReceiveEndsAtItsDeadlineAndAtClose(t *testing.T) {
 			if err := c.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if err := <-ended; err != net.ErrClosed {
+			if err := <-ended; !errors.Is(err, net.ErrClosed) {
 				t.Errorf("after Close Receive says %v", err)
 			}
-			if _, err := c.TryReceive(batch()); err != net.ErrClosed {
+			if _, err := c.TryReceive(batch()); !errors.Is(err, net.ErrClosed) {
 				t.Errorf("after Close TryReceive says %v", err)
 			}
-			if err := c.Send([]byte("x"), 1, to(c, "127.0.0.1")); err != net.ErrClosed {
+			if err := c.Send([]byte("x"), 1, to(c, "127.0.0.1")); !errors.Is(err, net.ErrClosed) {
 				t.Errorf("after Close Send says %v", err)
 			}
-			if err := c.Close(); err != net.ErrClosed {
+			if err := c.Close(); !errors.Is(err, net.ErrClosed) {
 				t.Errorf("the second Close says %v", err)
 			}
 		})

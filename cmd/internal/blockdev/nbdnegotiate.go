@@ -61,11 +61,11 @@ func negotiate(in *bufio.Reader, out io.Writer, e *export) (session, error) {
 	if _, err := io.ReadFull(in, flags[:]); err != nil {
 		return session{}, err
 	}
-	if f := be.Uint32(flags[:]); f&flagFixedNewstyle == 0 || f&^(flagFixedNewstyle|flagNoZeroes) != 0 {
-		return session{}, fmt.Errorf("%w of our kind: flags %#x", errNotNBD, f)
-	} else {
-		n.noZeroes = f&flagNoZeroes != 0
+	chosen := be.Uint32(flags[:])
+	if chosen&flagFixedNewstyle == 0 || chosen&^(flagFixedNewstyle|flagNoZeroes) != 0 {
+		return session{}, fmt.Errorf("%w of our kind: flags %#x", errNotNBD, chosen)
 	}
+	n.noZeroes = chosen&flagNoZeroes != 0
 	for range maxOptions {
 		if done, err := n.option(); done || err != nil {
 			return n.agreed, err

@@ -117,12 +117,12 @@ func (c *WriteCache) writeBlock(ctx context.Context, mayWait bool, block, from i
 		switch err := c.store(block, from, part, whole, base); {
 		case err == nil:
 			return nil
-		case err == errNeedsBase:
+		case errors.Is(err, errNeedsBase):
 			base = c.scratch.Get().(*[CacheBlock]byte)
 			if err := c.readBase(ctx, mayWait, base[:c.blockLength(block)], block*CacheBlock); err != nil {
 				return err
 			}
-		case err == errFull && mayWait:
+		case errors.Is(err, errFull) && mayWait:
 			if err := c.pool.wait(ctx); err != nil {
 				return err
 			}

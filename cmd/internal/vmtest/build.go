@@ -113,8 +113,11 @@ func buildKernel(dir string) error {
 		return err
 	}
 	debs, err := filepath.Glob(filepath.Join(scratch, "*.deb"))
-	if err != nil || len(debs) != 1 {
-		return fmt.Errorf("apt-get download left %d packages (%v)", len(debs), err)
+	if err != nil {
+		return err
+	}
+	if len(debs) != 1 {
+		return fmt.Errorf("apt-get download left %d packages", len(debs))
 	}
 	if _, err := run(scratch, "dpkg-deb", "-x", debs[0], scratch); err != nil {
 		return err
@@ -134,7 +137,7 @@ func buildInitrd(dir, root, version string) error {
 		return err
 	}
 	var a archive
-	for _, folder := range []string{"bin", "dev", "proc", "sys", "root", "lib"} {
+	for _, folder := range []string{"bin", "dev", "proc", "sys", "new", "lib"} {
 		a.add(folder, modeFolder|0o755, nil)
 	}
 	busybox, err := os.ReadFile("/bin/busybox")

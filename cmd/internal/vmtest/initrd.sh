@@ -16,7 +16,7 @@ while [ ! -b /dev/vda ]; do
 	fi
 	sleep 0.1
 done
-mount -t ext4 /dev/vda /root || echo "MARK bad the disk does not mount"
-mount -o move /dev /root/dev
+mount -t ext4 /dev/vda /new || echo "MARK bad the disk does not mount"
+mount -o move /dev /new/dev
 umount /sys /proc
-exec switch_root /root /spate/init
+exec switch_root /new /spate/init
