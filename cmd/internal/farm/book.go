@@ -35,14 +35,18 @@ type entry struct {
 	back   time.Time // when it came back, if lost
 
 	report   report
-	reported time.Time // when the last report came; zero before the first
-	assigned []time.Time
+	reported time.Time            // when the last report came; zero before the first
+	assigned map[string]time.Time // by device: one that asks twice counts once
 
 	replicas []Replica
-	have     Digest // of replicas
+	index    map[shelf]map[uint32]Replica // by number; replaced as a whole, never changed
+	have     Digest                       // of replicas
 	haveSeq  uint64
 	wished   time.Time
 }
+
+// shelf is where the versions of a vDisk lie on a server.
+type shelf struct{ store, vdisk string }
 
 // peer is one server as the book knows it.
 type peer struct {
@@ -52,6 +56,7 @@ type peer struct {
 	report   report
 	assigned int
 	replicas []Replica
+	index    map[shelf]map[uint32]Replica
 	// heard is the time since the last report, negative when there was none.
 	heard time.Duration
 	// returned is the time since the server came back after it was lost; zero when it never was.
@@ -104,12 +109,20 @@ func (b *book) take(now time.Time, r report) (counts, ask bool) {
 		return false, false // a stranger, an earlier life, or older than what is known
 	}
 	e.report, e.reported = r, now
-	e.assigned = slices.DeleteFunc(e.assigned, func(at time.Time) bool { return now.Sub(at) > settle })
+	maps.DeleteFunc(e.assigned, func(_ string, at time.Time) bool { return now.Sub(at) > settle })
 	if r.Inventory != e.have && now.Sub(e.wished) >= wishEvery {
 		e.wished = now
 		return true, true
 	}
 	return true, false
+}
+
+// state is the state that a server last reported, empty before its first report.
+func (b *book) state(name string) StreamState {
+	if e := b.peers[name]; e != nil {
+		return e.report.State
+	}
+	return ""
 }
 
 // hold merges an inventory and returns whether it counts.
@@ -119,14 +132,27 @@ func (b *book) hold(i inventory) bool {
 		return false
 	}
 	e.replicas, e.haveSeq, e.have = i.Replicas, i.Seq, digest(i.Replicas)
+	e.index = map[shelf]map[uint32]Replica{}
+	for _, r := range i.Replicas {
+		at := shelf{r.Store, r.VDisk}
+		if e.index[at] == nil {
+			e.index[at] = map[uint32]Replica{}
+		}
+		e.index[at][r.Number] = r
+	}
 	return true
 }
 
-// assign notes that a target was sent to a server.
-func (b *book) assign(now time.Time, name string) {
-	if e := b.peers[name]; e != nil && len(e.assigned) < maxAssigned {
-		e.assigned = append(e.assigned, now)
+// assign notes that a device was sent to a server.
+func (b *book) assign(now time.Time, name, device string) {
+	e := b.peers[name]
+	if e == nil || len(e.assigned) >= maxAssigned {
+		return
 	}
+	if e.assigned == nil {
+		e.assigned = map[string]time.Time{}
+	}
+	e.assigned[device] = now
 }
 
 // list returns all servers ever heard of, by name. The replicas are shared and must not be changed.
@@ -135,7 +161,7 @@ func (b *book) list(now time.Time) []peer {
 	for _, name := range slices.Sorted(maps.Keys(b.peers)) {
 		e := b.peers[name]
 		p := peer{
-			name: name, meta: e.meta, report: e.report, replicas: e.replicas,
+			name: name, meta: e.meta, report: e.report, replicas: e.replicas, index: e.index,
 			assigned: len(e.assigned), heard: -1,
 		}
 		if !e.reported.IsZero() {

@@ -101,10 +101,11 @@ func TestInventoryIsAskedForUntilItIsTheReportedOne(t *testing.T) {
 func TestAssignmentsCountUntilAReportCanContainThem(t *testing.T) {
 	b := newBook()
 	b.join(at(0), "a", Meta{Start: 7})
-	for _, when := range []float64{1, 1.2, 1.8} {
-		b.assign(at(when), "a")
+	for device, when := range map[string]float64{"pc-1": 1, "pc-2": 1.2, "pc-3": 1.8} {
+		b.assign(at(when), "a", device)
+		b.assign(at(when), "a", device) // asked again
 	}
-	b.assign(at(1), "nobody")
+	b.assign(at(1), "nobody", "pc-1")
 	if got := b.list(at(1.9))[0].assigned; got != 3 {
 		t.Errorf("%d assigned, want 3", got)
 	}
@@ -127,25 +128,6 @@ func TestACallCountsOnce(t *testing.T) {
 	for i, s := range steps {
 		if got := o.first(s.start, s.number); got != s.first {
 			t.Errorf("step %d, call %d of life %d: first %v, want %v", i, s.number, s.start, got, s.first)
-		}
-	}
-}
-
-func TestEpochsAdvanceByTheOwnClockAndByHearsay(t *testing.T) {
-	e := NewEpochs(at(0), 5)
-	hour := EpochLength.Seconds()
-	if got := e.Current(at(hour - 1)); got != 5 {
-		t.Errorf("epoch %d before its end", got)
-	}
-	if got := e.Current(at(3*hour + 1)); got != 8 {
-		t.Errorf("epoch %d after three lengths, want 8", got)
-	}
-	if e.Hear(at(3*hour+2), 7) || !e.Hear(at(3*hour+2), 11) || e.Current(at(4*hour)) != 11 {
-		t.Error("want: a lower number is ignored, a higher one adopted for its full length")
-	}
-	for n, valid := range map[uint32]bool{9: false, 10: true, 11: true, 12: true, 13: false} {
-		if e.Valid(at(4*hour), n) != valid {
-			t.Errorf("epoch %d valid %v, want %v", n, !valid, valid)
 		}
 	}
 }

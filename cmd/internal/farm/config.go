@@ -30,6 +30,10 @@ type Config struct {
 	// Drain is how long a planned stop waits for its targets to move.
 	Drain time.Duration
 
+	// Open is a farm without a farm file: servers are whoever has the farm's key, every device may log in, and
+	// every vDisk that is found in OpenStore may be attached.
+	Open bool
+
 	// Hash is the hash of the file: servers with the same hash read the same file, byte for byte.
 	Hash Digest
 }
@@ -211,6 +215,32 @@ func ParseConfig(path string, data []byte) (*Config, error) {
 		return nil, err
 	}
 	return r.config, nil
+}
+
+// OpenStore is the name of the one store of an open farm.
+const OpenStore = "store"
+
+// openCollection is the one collection of an open farm.
+const openCollection = "everyone"
+
+// OpenConfig describes a farm that has no farm file.
+func OpenConfig() *Config {
+	return &Config{
+		Name: "open", Open: true, Unknown: openCollection, Drain: defaultDrain,
+		Collections: []Collection{{
+			Name: openCollection, Login: LoginOpen, Affinity: AffinityNone, By: NearZone, Hold: defaultHold,
+		}},
+	}
+}
+
+// Device returns the device with this MAC address, nil when there is none.
+func (c *Config) Device(m MAC) *Device {
+	for i := range c.Devices {
+		if c.Devices[i].MAC == m {
+			return &c.Devices[i]
+		}
+	}
+	return nil
 }
 
 // Server returns the server with this name, nil when there is none.

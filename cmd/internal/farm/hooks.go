@@ -36,10 +36,15 @@ func (h hooks) NotifyMsg(b []byte) {
 	case report:
 		now := time.Now()
 		p.mu.Lock()
+		before := p.book.state(m.From)
 		counts, ask := p.book.take(now, m)
+		changed := counts && before != m.State
 		p.mu.Unlock()
+		if changed {
+			p.changed()
+		}
 		if counts {
-			p.o.Epochs.Hear(now, m.Epoch)
+			p.o.LearnEpoch(m.Epoch)
 		}
 		if ask {
 			p.background(func() {
@@ -106,6 +111,7 @@ func (h hooks) member(n *memberlist.Node) {
 	if news {
 		p.log.Info("server is alive", zap.String(logging.KeyServer, n.Name), zap.String(logging.KeyAddr, n.Address()))
 		p.sendInventory(n.Name)
+		p.changed()
 	}
 }
 
@@ -116,6 +122,7 @@ func (h hooks) NotifyLeave(n *memberlist.Node) {
 	delete(p.members, n.Name)
 	p.book.leave(n.Name)
 	p.mu.Unlock()
+	p.changed()
 	p.calls.lost(n.Name, Errorf(ErrorUnavailable, "server %s died or left while it worked", n.Name))
 	if n.State == memberlist.StateLeft {
 		p.log.Info("server left", zap.String(logging.KeyServer, n.Name))

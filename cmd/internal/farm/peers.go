@@ -44,8 +44,8 @@ type Tell struct {
 type PeerOptions struct {
 	// Name is the server's own.
 	Name string
-	// Bind is where it listens, TCP and UDP; with port 0 a free one is chosen. Advertise is what others are
-	// told, Bind when not valid.
+	// Bind is where it listens, TCP and UDP; with port 0 a free one is chosen. When it is not valid the server
+	// is alone and listens nowhere. Advertise is what others are told, Bind when not valid.
 	Bind, Advertise netip.AddrPort
 	// Keys seal everything, 32 bytes each: the first is used, the others are understood too.
 	Keys [][]byte
@@ -55,13 +55,16 @@ type PeerOptions struct {
 	Seeds func() []netip.AddrPort
 	// Known tells whether a server of this name may be a member; nil means that any may.
 	Known func(name string) bool
-	// Tell is called once a second, from one goroutine.
+	// Tell is called once a second, and when the server has something to tell at once; never twice at a time.
 	Tell func() Tell
-	// Epochs is the server's count, which is gossiped.
-	Epochs *Epochs
+	// Epoch returns the number of the server's epoch of ticket keys, and LearnEpoch takes that of another one.
+	Epoch      func() uint32
+	LearnEpoch func(uint32)
 	// Serve answers the call of another server. It calls reply for each message before the last and returns
 	// the last one. The context ends when the caller no longer waits.
 	Serve func(ctx context.Context, method string, body json.RawMessage, reply func(any) error) (any, error)
+	// Changed is called when a server came, went, or changed the state of its stream service; it may be nil.
+	Changed func()
 	// Log may be nil.
 	Log *zap.Logger
 }
@@ -70,9 +73,11 @@ type PeerOptions struct {
 type Peers struct {
 	o     PeerOptions
 	log   *zap.Logger
-	list  *memberlist.Memberlist
-	ready chan struct{} // closed when list is set: memberlist calls us before it returns itself
+	list  *memberlist.Memberlist // nil when the server is alone
+	ready chan struct{}          // closed when list is set: memberlist calls us before it returns itself
 	calls callbook
+
+	telling sync.Mutex // held while a report is made and sent, so that the newest is the last; taken before mu
 
 	stop    context.CancelFunc
 	running context.Context
@@ -102,6 +107,10 @@ func ListenPeers(o PeerOptions) (*Peers, error) {
 	p.calls.init()
 	p.book.join(time.Now(), o.Name, o.Meta)
 
+	if !o.Bind.IsValid() {
+		close(p.ready)
+		return p, nil
+	}
 	c, err := p.config()
 	if err != nil {
 		p.stop()
@@ -138,7 +147,12 @@ func (p *Peers) config() (*memberlist.Config, error) {
 }
 
 // Addr is the address at which the peers are listened for, as they are told.
-func (p *Peers) Addr() netip.AddrPort { return addrOf(*p.list.LocalNode()) }
+func (p *Peers) Addr() netip.AddrPort {
+	if p.list == nil {
+		return netip.AddrPort{}
+	}
+	return addrOf(*p.list.LocalNode())
+}
 
 func addrOf(n memberlist.Node) netip.AddrPort {
 	addr, _ := netip.AddrFromSlice(n.Addr) // memberlist holds no other
@@ -189,6 +203,10 @@ func (p *Peers) Close() error {
 	p.mu.Unlock()
 	p.stop()
 	p.calls.end(Errorf(ErrorUnavailable, "this server is shutting down"))
+	if p.list == nil {
+		p.group.Wait()
+		return nil
+	}
 	if err := p.list.Leave(gossipInterval * 10); err != nil {
 		p.log.Debug("leaving was not confirmed", zap.Error(err))
 	}
@@ -199,6 +217,8 @@ func (p *Peers) Close() error {
 
 // report tells every member what this server carries, and what it holds when that changed.
 func (p *Peers) report() {
+	p.telling.Lock()
+	defer p.telling.Unlock()
 	t := p.o.Tell()
 	replicas, left := arrange(t.Replicas)
 	if left > 0 {
@@ -216,7 +236,7 @@ func (p *Peers) report() {
 	}
 	r := report{
 		From: p.o.Name, Start: p.o.Meta.Start, Seq: p.seq, Load: t.Load, Config: t.Config, Inventory: have,
-		Epoch: p.o.Epochs.Current(now),
+		Epoch: p.o.Epoch(),
 	}
 	p.book.take(now, r)
 	p.mu.Unlock()
@@ -234,6 +254,9 @@ func (p *Peers) report() {
 
 // join tries the seeds that are no members. Two halves of a farm that lost each other meet again by it.
 func (p *Peers) join() {
+	if p.list == nil {
+		return
+	}
 	met := map[netip.AddrPort]bool{p.Addr(): true}
 	for _, n := range p.others() {
 		met[addrOf(n)] = true
@@ -286,6 +309,13 @@ func (p *Peers) send(to string, message []byte) error {
 	return nil
 }
 
+// changed says, from a goroutine of its own, that another server is no longer what it was.
+func (p *Peers) changed() {
+	if p.o.Changed != nil {
+		p.background(p.o.Changed)
+	}
+}
+
 // background runs do in a goroutine for which Close waits. Nothing is started once Close has begun.
 func (p *Peers) background(do func()) {
 	p.mu.Lock()
@@ -295,11 +325,11 @@ func (p *Peers) background(do func()) {
 	}
 }
 
-// assign notes that a target was sent to a server.
-func (p *Peers) assign(name string) {
+// assign notes that a device was sent to a server.
+func (p *Peers) assign(name, device string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.book.assign(time.Now(), name)
+	p.book.assign(time.Now(), name, device)
 }
 
 // peers returns all servers ever heard of, this one among them.

@@ -38,7 +38,7 @@ func startNode(t *testing.T, name string, change func(*PeerOptions), seeds ...*n
 			}
 			return all
 		},
-		Tell: func() Tell { return *n.tell.Load() }, Epochs: NewEpochs(time.Now(), 0),
+		Tell: func() Tell { return *n.tell.Load() }, Epoch: func() uint32 { return 0 }, LearnEpoch: func(uint32) {},
 		Serve: func(context.Context, string, json.RawMessage, func(any) error) (any, error) {
 			return nil, errors.New("nothing to serve")
 		},

@@ -208,8 +208,8 @@ func arrange(replicas []Replica) (sorted []Replica, left int) {
 func digest(replicas []Replica) Digest {
 	h := sha256.New()
 	for _, r := range replicas {
-		fmt.Fprintf(h, "%q %q %d %x %d %x %d %d %d %q\n", r.Store, r.VDisk, r.Number, r.Root[:], r.Timestamp,
-			r.Disk[:], r.Size, r.Stored, r.Fenced, r.Problem)
+		fmt.Fprintf(h, "%q %q %d %x %d %x %d %d %d %d %d %d %q\n", r.Store, r.VDisk, r.Number, r.Root[:], r.Timestamp,
+			r.Disk[:], r.Size, r.Stored, r.Sector, r.Chunk, r.Levels, r.Fenced, r.Problem)
 	}
 	return Digest(h.Sum(nil))
 }

@@ -24,6 +24,11 @@ type Replica struct {
 	// Size is the disk's, Stored the file's, in bytes.
 	Size   int64 `json:"size"`
 	Stored int64 `json:"stored"`
+	// Sector and Chunk are the sizes of a sector and of a chunk in bytes, Levels the number of page levels:
+	// with them a target can begin before it has met the server that it is referred to.
+	Sector uint32 `json:"sector"`
+	Chunk  uint32 `json:"chunk"`
+	Levels uint8  `json:"levels"`
 	// Fenced is the number of damaged chunks and pages, which other servers are asked for.
 	Fenced int `json:"fenced,omitempty"`
 	// Problem says why the replica cannot be served at all; empty when it can.
@@ -178,16 +183,4 @@ func lacks(state loadbalance.Replica, r Replica) string {
 	default:
 		return "other content, root " + r.Root.Short()
 	}
-}
-
-// holding finds, by content alone, the number under which a server has what a running target uses.
-func holding(holders []holder, c Content) (Replica, bool) {
-	for _, h := range holders {
-		for _, r := range h.replicas {
-			if r.Content == c && r.Problem == "" {
-				return r, true
-			}
-		}
-	}
-	return Replica{}, false
 }
