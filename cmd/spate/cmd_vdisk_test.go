@@ -1,0 +1,227 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spate-project/spate/vdisk"
+)
+
+// run runs a command line and gives what it writes to standard output and error, and its exit code.
+func run(t *testing.T, input []byte, args ...string) (out, errs string, code int) {
+	t.Helper()
+	root := newRootCommand()
+	var o, e bytes.Buffer
+	root.SetOut(&o)
+	root.SetErr(&e)
+	root.SetIn(bytes.NewReader(input))
+	root.SetArgs(args)
+	err := root.ExecuteContext(context.Background())
+	if err != nil {
+		code = exitFailed
+		if own := (*exitError)(nil); errors.As(err, &own) {
+			code = own.code
+		}
+		e.WriteString(err.Error())
+	}
+	return o.String(), e.String(), code
+}
+
+// disk makes an image of 1 MiB: text, noise and zeros.
+func disk() []byte {
+	b := make([]byte, 1<<20)
+	copy(b, strings.Repeat("a flood of similar things at once\n", 4000))
+	rng := rand.NewChaCha8([32]byte{7})
+	rng.Read(b[256<<10 : 320<<10])
+	return b
+}
+
+func imageFile(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "debian12.img")
+	if err := os.WriteFile(path, disk(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// From an image to a verified vDisk and its copy, with the words a person reads.
+func TestAnImageBecomesAVerifiedVdisk(t *testing.T) {
+	store, image := t.TempDir(), imageFile(t)
+	out, errs, code := run(t, nil, "vdisk", "import", image, "--into", store)
+	if code != 0 || !strings.HasPrefix(out, "debian12 version 0: 1.0 MiB disk, ") || !strings.Contains(out, "% zeros), root ") || errs != "" {
+		t.Fatalf("import: %d %q %q", code, out, errs)
+	}
+	_, errs, code = run(t, nil, "vdisk", "import", image, "--into", store)
+	if code != exitFailed || !strings.Contains(errs, "--new-version") {
+		t.Errorf("import again: %d %q", code, errs)
+	}
+	out, _, code = run(t, nil, "vdisk", "import", image, "--into", store, "--new-version", "--chunk", "64K", "--codec", "s2", "--json")
+	var v versionJSON
+	if err := json.Unmarshal([]byte(out), &v); err != nil || code != 0 || v.Version != 1 || v.Chunk != 64<<10 || v.Codec != "s2" ||
+		v.Size != 1<<20 {
+		t.Errorf("new version: %d %q %v", code, out, err)
+	}
+	out, _, code = run(t, disk(), "vdisk", "import", "-", "--name", "piped", "--into", store)
+	if code != 0 || !strings.HasPrefix(out, "piped version 0: 1.0 MiB disk") {
+		t.Errorf("from a pipe: %d %q", code, out)
+	}
+	out, _, code = run(t, nil, "vdisk", "list", "--store", store)
+	if lines := strings.Split(out, "\n"); code != 0 || len(lines) != 5 || !strings.HasPrefix(lines[1], "debian12   0 ") ||
+		!strings.HasPrefix(lines[2], "debian12   1 ") || !strings.HasPrefix(lines[3], "piped      0 ") {
+		t.Errorf("list: %d\n%s", code, out)
+	}
+	out, _, code = run(t, nil, "vdisk", "info", "debian12", "--store", store)
+	if code != 0 || !strings.Contains(out, "version      1\n") || !strings.Contains(out, "1.0 MiB (1048576 bytes), sectors of 512") {
+		t.Errorf("info: %d\n%s", code, out)
+	}
+	out, _, code = run(t, nil, "vdisk", "verify", "--store", store)
+	if code != 0 || strings.Count(out, ": sound, 1.0 MiB checked") != 3 {
+		t.Errorf("verify: %d\n%s", code, out)
+	}
+}
+
+func TestVerifyFindsDamageAndSaysSoWithItsExitCode(t *testing.T) {
+	store := t.TempDir()
+	run(t, nil, "vdisk", "import", imageFile(t), "--into", store)
+	path := filepath.Join(store, "debian12.0.spate")
+	b, _ := os.ReadFile(path)
+	b[5000] ^= 1
+	os.WriteFile(path, b, 0o600)
+	out, errs, code := run(t, nil, "vdisk", "verify", "debian12@0", "--store", store)
+	if code != exitDamaged || !strings.Contains(out, "DAMAGED, 1 complaints\n  chunk ") || !strings.Contains(errs, "1 of 1 versions") {
+		t.Errorf("verify: %d %q %q", code, out, errs)
+	}
+	out, _, code = run(t, nil, "vdisk", "verify", "debian12", "--store", store, "--json")
+	var verdicts []verdictJSON
+	if err := json.Unmarshal([]byte(out), &verdicts); err != nil || code != exitDamaged || len(verdicts) != 1 || verdicts[0].Sound {
+		t.Errorf("verify --json: %d %q %v", code, out, err)
+	}
+	_, errs, code = run(t, nil, "vdisk", "adopt", "debian12", "--store", store)
+	if code != exitDamaged || !strings.Contains(errs, "is damaged") {
+		t.Errorf("adopt: %d %q", code, errs)
+	}
+	os.WriteFile(path, b[:9000], 0o600)
+	out, _, code = run(t, nil, "vdisk", "verify", path)
+	if code != exitDamaged || !strings.Contains(out, "incomplete") {
+		t.Errorf("verify of a cut file: %d %q", code, out)
+	}
+	out, _, code = run(t, nil, "vdisk", "list", "--store", store)
+	if code != 0 || !strings.Contains(out, "debian12.0.spate cannot be used: incomplete") {
+		t.Errorf("list: %d %q", code, out)
+	}
+}
+
+func TestAdoptMakesCopiesIdentical(t *testing.T) {
+	a, b, image := t.TempDir(), t.TempDir(), imageFile(t)
+	run(t, nil, "vdisk", "import", image, "--into", a)
+	run(t, nil, "vdisk", "import", image, "--into", b)
+	file := func(dir string) string { return filepath.Join(dir, "debian12.0.spate") }
+	facts := func(dir string) vdisk.Facts {
+		v, err := vdisk.Open(file(dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer v.Close()
+		return v.Facts()
+	}
+	if like, _ := vdisk.Compare(facts(a), facts(b)); like != vdisk.SameContent {
+		t.Fatalf("two imports are %v", like)
+	}
+	out, errs, code := run(t, nil, "vdisk", "adopt", "debian12", "--store", b, "--like", file(a))
+	if like, _ := vdisk.Compare(facts(a), facts(b)); code != 0 || like != vdisk.Identical || !strings.HasPrefix(out, "adopted ") {
+		t.Errorf("adopted, they are %v: %d %q %q", like, code, out, errs)
+	}
+}
+
+// Each mistake on the command line gets a sentence and the exit code for it.
+func TestMistakesAreNamed(t *testing.T) {
+	store := t.TempDir()
+	run(t, nil, "vdisk", "import", imageFile(t), "--into", store)
+	for _, c := range []struct {
+		args string
+		code int
+		want string
+	}{
+		{"vdisk import", exitUsage, "wants IMAGE"},
+		{"vdisk import x.img", exitUsage, "--into DIR is needed"},
+		{"vdisk import x.img --into " + store + " --codec lzma", exitUsage, "must be one of [zstd"},
+		{"vdisk import x.img --into " + store + " --chunk 3", exitFailed, "no such file"},
+		{"vdisk import x.img --into " + store + " --chunk many", exitUsage, "16K, 64K, 1M"},
+		{"vdisk import x.img --into /no/such", exitFailed, "no such file"},
+		{"vdisk import - --into " + store, exitFailed, "needs a name"},
+		{"vdisk list", exitUsage, "--store DIR is needed"},
+		{"vdisk list --store /no/such", exitFailed, "no such file"},
+		{"vdisk list --stor x", exitUsage, "unknown flag"},
+		{"vdisk info", exitUsage, "wants NAME"},
+		{"vdisk info other --store " + store, exitFailed, "has no vDisk other"},
+		{"vdisk info debian12@4 --store " + store, exitFailed, "has no version 4 of debian12; it has 0"},
+		{"vdisk info debian12@x --store " + store, exitUsage, "not a version number"},
+		{"vdisk info debian12", exitUsage, "--store DIR"},
+		{"vdisk verify", exitUsage, "name a file"},
+		{"vdisk verify --store " + t.TempDir(), exitFailed, "holds no vDisk"},
+	} {
+		_, errs, code := run(t, nil, strings.Fields(c.args)...)
+		if code != c.code || !strings.Contains(errs, c.want) {
+			t.Errorf("%s: exit %d, %q", c.args, code, errs)
+		}
+	}
+}
+
+func TestListNamesImagesThatWereNotImported(t *testing.T) {
+	store := t.TempDir()
+	os.WriteFile(filepath.Join(store, "win11.img"), disk(), 0o600)
+	out, _, code := run(t, nil, "vdisk", "list", "--store", store)
+	if want := "win11.img (raw, 1.0 MiB) is not imported, run: spate vdisk import " + store + "/win11.img --into " + store; code != 0 ||
+		!strings.Contains(out, want) || !strings.Contains(out, "holds no vDisk") {
+		t.Errorf("%d %q", code, out)
+	}
+	out, _, _ = run(t, nil, "vdisk", "list", "--store", store, "--json")
+	var got storeJSON
+	if err := json.Unmarshal([]byte(out), &got); err != nil || len(got.Images) != 1 || got.Images[0].Format != "raw" {
+		t.Errorf("%q %v", out, err)
+	}
+}
+
+// On a terminal progress is one line that is written over, elsewhere a line every ten seconds.
+func TestProgressIsWrittenSeldom(t *testing.T) {
+	for _, terminal := range []bool{false, true} {
+		var b bytes.Buffer
+		now := time.Unix(1000, 0)
+		p := newProgress(&b)
+		p.terminal, p.now, p.began, p.last = terminal, func() time.Time { return now }, now, now
+		for i := range 1000 {
+			now = now.Add(25 * time.Millisecond)
+			p.show(vdisk.Progress{Stage: vdisk.StageStore, Done: int64(i) << 20, Total: 1000 << 20, Stored: int64(i) << 19})
+		}
+		p.say("warning: look out")
+		lines, overs := strings.Count(b.String(), "\n"), strings.Count(b.String(), "\r\x1b[K")
+		if !terminal && (lines != 3 || overs != 0) || terminal && (lines != 1 || overs != 126) {
+			t.Errorf("terminal %v: %d lines, %d times written over", terminal, lines, overs)
+		}
+		if want := "storing 399.0 MiB of 1000.0 MiB, 39 %, 40.0 MiB/s, 199.5 MiB stored, 15s left"; !strings.Contains(b.String(), want) {
+			t.Errorf("terminal %v: does not say %q", terminal, want)
+		}
+	}
+}
+
+func TestSizesAreRead(t *testing.T) {
+	for s, want := range map[string]uint32{"4096": 4096, "16K": 16 << 10, "16KiB": 16 << 10, "1M": 1 << 20, "64k": 64 << 10, "512B": 512} {
+		if got, err := parseSize(s); err != nil || got != want {
+			t.Errorf("%q: %d, %v", s, got, err)
+		}
+	}
+	for _, s := range []string{"", "K", "-1", "1.5M", "16Q", "16KM", "99999999999", "4194304K"} {
+		if got, err := parseSize(s); err == nil {
+			t.Errorf("%q is accepted as %d", s, got)
+		}
+	}
+}
