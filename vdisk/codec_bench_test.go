@@ -14,7 +14,7 @@ var benchImage = flag.String("image", "", "disk image to measure chunk sizes and
 
 // BenchmarkTrade measures what chunk sizes and codecs are worth on a real image, one core, and prints a table:
 //
-//	go test ./vdisk -run XXX -bench Trade -benchtime 1x -args -image disk.img
+//	go test ./vdisk -run ^$ -bench Trade -benchtime 1x -args -image disk.img
 func BenchmarkTrade(b *testing.B) {
 	if *benchImage == "" {
 		b.Skip("needs -args -image FILE")

@@ -84,7 +84,7 @@
 //	place, 16 bytes
 //	0    u64       offset in the file
 //	8    u32       length in bytes; 0 with everything else 0: nothing is stored, all zero
-//	12   u16       ancestor: 0 this file, n the file of the n-th ancestor
+//	12   u16       ancestor: 0 the file that holds the place, n the file of its n-th ancestor
 //	14   u16       reserved
 //
 //	record

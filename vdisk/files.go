@@ -68,7 +68,8 @@ func (system) create(dir, name string) (file, error) {
 			return nil, err
 		}
 		// Between its creation and the lock, another import may take the file for a left-over and remove it.
-		if locked, err := lockFile(f); err == nil && locked && linked(f) {
+		// Where there are no locks at all, left-overs stay for the administrator.
+		if locked, err := lockFile(f); (locked || err != nil) && linked(f) {
 			return f, nil
 		}
 		f.Close()
@@ -112,7 +113,8 @@ func removeLeftovers(dir string) int {
 			continue
 		}
 		path := filepath.Join(dir, e.Name())
-		f, err := os.Open(path)
+		// For writing, because NFS wants that for an exclusive lock.
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
 		if err != nil {
 			continue
 		}

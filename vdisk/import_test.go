@@ -265,32 +265,6 @@ func TestAFullStoreIsCleanedUpAndSaysWhatIsNeeded(t *testing.T) {
 	}
 }
 
-func TestAnImageThatIsLockedForWritingIsWarnedOf(t *testing.T) {
-	path := imageFile(t, "disk.img", image(78, 4096))
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for _, lock := range []struct {
-		kind  int16
-		start int64
-	}{{syscall.F_RDLCK, qemuWriteByte}, {syscall.F_WRLCK, 0}} {
-		if err := ofdLock(f, lock.kind, lock.start); err != nil {
-			t.Skipf("this file system has no locks: %v", err)
-		}
-		var said []string
-		o := importOptions(path, t.TempDir())
-		o.Warn = func(s string) { said = append(said, s) }
-		if _, err := Import(context.Background(), o); err != nil || len(said) != 1 || !strings.Contains(said[0], "mixture") {
-			t.Errorf("said %q, error %v", said, err)
-		}
-		if err := ofdLock(f, syscall.F_UNLCK, 0); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 // vhdFooter makes the footer of a VHD.
 func vhdFooter(size int64, kind uint32) []byte {
 	b := make([]byte, footerSize)

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/spate-project/spate/vdisk"
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -31,8 +30,8 @@ type progress struct {
 func newProgress(w io.Writer) *progress {
 	p := &progress{out: w, now: time.Now}
 	if f, ok := w.(*os.File); ok {
-		_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-		p.terminal = err == nil
+		st, err := f.Stat()
+		p.terminal = err == nil && st.Mode()&os.ModeCharDevice != 0
 	}
 	p.began = p.now()
 	p.last = p.began
