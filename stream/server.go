@@ -426,3 +426,17 @@ func (s *Server) storeTrouble(im Image, err error) {
 	s.log.Error("store cannot be read; its targets are asked to try another server", zap.String("store", im.Store()),
 		keyDisk(im.Disk()), keyError(err))
 }
+
+// Refresh sends every target its alternates again: another server came, went,
+// or changed.
+func (s *Server) Refresh() {
+	for _, e := range s.table.all(nil) {
+		e.mu.Lock()
+		if e.confirmed && !e.session.Ended() {
+			s.frontMu.Lock()
+			s.front.Offer(s.now(), e.session)
+			s.frontMu.Unlock()
+		}
+		s.release(e)
+	}
+}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spate-project/spate/vdisk"
+)
+
+// announce prints what a person needs to attach the vDisks, and "ready".
+func (s *server) announce() {
+	if s.p.open && !s.addr.Addr().IsLoopback() {
+		fmt.Fprintf(s.out, "warning: every machine that reaches %s and knows the farm key can read these vDisks\n", s.addr)
+	}
+	s.mu.Lock()
+	s.ready = true
+	s.mu.Unlock()
+	for _, st := range s.stores {
+		s.inventory(st.Inventory())
+	}
+	if s.p.open {
+		if a := s.farm.PeerAddr(); a.IsValid() {
+			fmt.Fprintf(s.out, "another server joins with: spated --store DIR --join %s (and a copy of %s in its --state)\n", a, s.p.keyFile)
+		}
+	}
+	fmt.Fprintln(s.out, "ready")
+}
+
+// inventory tells about vDisks that appeared. It is called by a store's scan.
+func (s *server) inventory(i vdisk.Inventory) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ready || !s.p.open {
+		return
+	}
+	tell := func(key, format string, args ...any) {
+		if !s.shown[key] {
+			s.shown[key] = true
+			fmt.Fprintf(s.out, format+"\n", args...)
+		}
+	}
+	if i.Problem != "" {
+		tell("problem "+i.Problem, "store %s: %s", i.Dir, i.Problem)
+		return
+	}
+	for _, r := range i.Replicas {
+		tell("vdisk "+r.Name, "spate-target attach --server %s --farm-key %s --vdisk %s --nbd-socket /tmp/%s.nbd",
+			s.addr, s.keys.farm.Public(), r.Name, r.Name)
+	}
+	for _, im := range i.Images {
+		tell("image "+im.File, "%s: not imported, run: %s", im.File, im.Hint(i.Dir))
+	}
+	for _, b := range i.Bad {
+		tell("bad "+b.File+b.Reason, "%s: not served: %s", b.File, b.Reason)
+	}
+}

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/spate-project/spate/cmd/internal/farm"
+)
+
+// The standard ports.
+const (
+	streamPort = 6910
+	peerPort   = 6911
+)
+
+// options are the flags as given.
+type options struct {
+	config, name        string
+	check               bool
+	store, listen, peer string
+	join                []string
+	state, admin        string
+	logLevel, logFormat string
+	out, messages       io.Writer
+}
+
+// plan is what a server is to be, whichever way it was described.
+type plan struct {
+	name       string
+	config     *farm.Config
+	path       string // of the farm file
+	stream     netip.AddrPort
+	peer       netip.AddrPort // not valid: no other servers
+	peerChosen bool           // by the administrator, so that it must work
+	join       []netip.AddrPort
+	state      string
+	socket     string // of the admin API
+	keyFile    string
+	olderKey   string
+	stores     []farm.Copy // named by Server: the name of the store
+	open       bool
+}
+
+func (o options) plan() (*plan, error) {
+	switch {
+	case o.config == "" && o.store == "":
+		return nil, errors.New("say what to serve: --config FILE, or --store DIR for a folder with vDisks")
+	case o.config != "" && o.store != "":
+		return nil, errors.New("--config and --store exclude one another: the farm file names the stores")
+	case o.config != "":
+		return o.planFarm()
+	default:
+		return o.planStore()
+	}
+}
+
+func (o options) hostname() (string, error) {
+	if o.name != "" {
+		return o.name, nil
+	}
+	h, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("the host name is not known; name this server with --server: %w", err)
+	}
+	return h, nil
+}
+
+// planFarm reads the farm file and finds this server in it.
+func (o options) planFarm() (*plan, error) {
+	c, err := farm.ReadConfig(o.config)
+	if err != nil {
+		return nil, err
+	}
+	name, err := o.hostname()
+	if err != nil {
+		return nil, err
+	}
+	s := c.Server(name)
+	if s == nil {
+		text := "the farm file " + o.config + " has no server " + strconv.Quote(name) + "; it has"
+		for i, s := range c.Servers {
+			text += map[bool]string{true: " ", false: ", "}[i == 0] + s.Name
+		}
+		return nil, errors.New(text + "; name this one with --server")
+	}
+	p := &plan{
+		name: name, config: c, path: o.config, stream: s.Stream, peer: s.Peer, peerChosen: true,
+		state: c.StateDir, socket: c.Admin.Socket, keyFile: c.KeyFile, olderKey: c.OlderKeyFile,
+	}
+	if o.state != "" {
+		p.state = o.state
+	}
+	if o.admin != "" {
+		p.socket = o.admin
+	}
+	for _, st := range c.Stores {
+		for _, copy := range st.Copies {
+			if copy.Server == name {
+				p.stores = append(p.stores, farm.Copy{Server: st.Name, Path: copy.Path})
+			}
+		}
+	}
+	return p, nil
+}
+
+// planStore makes a farm of one out of a folder.
+func (o options) planStore() (*plan, error) {
+	p := &plan{config: farm.OpenConfig(), open: true, state: o.state, socket: o.admin}
+	var err error
+	if p.stream, err = address("--listen", o.listen, streamPort); err != nil {
+		return nil, err
+	}
+	if p.name, err = o.hostname(); err != nil {
+		return nil, err
+	}
+	if o.name == "" && p.stream.Port() != streamPort {
+		p.name += "-" + strconv.Itoa(int(p.stream.Port()))
+	}
+	next := p.stream.Port() + 1
+	if p.stream.Port() == 0 {
+		next = 0
+	}
+	p.peer = netip.AddrPortFrom(p.stream.Addr(), next)
+	if o.peer != "" {
+		p.peerChosen = true
+		if p.peer, err = address("--peer", o.peer, peerPort); err != nil {
+			return nil, err
+		}
+	}
+	for _, j := range o.join {
+		a, err := net.ResolveUDPAddr("udp", j)
+		if err != nil {
+			return nil, fmt.Errorf("--join %q: %w", j, err)
+		}
+		p.join = append(p.join, netip.AddrPortFrom(a.AddrPort().Addr().Unmap(), a.AddrPort().Port()))
+	}
+	if p.state == "" {
+		if p.state, err = stateFolder(); err != nil {
+			return nil, err
+		}
+	}
+	if p.socket == "" {
+		p.socket = filepath.Join(p.state, "admin.sock")
+	}
+	p.keyFile = filepath.Join(p.state, "farm.key")
+	p.stores = []farm.Copy{{Server: farm.OpenStore, Path: o.store}}
+	return p, nil
+}
+
+// address reads ADDRESS[:PORT].
+func address(flag, s string, port uint16) (netip.AddrPort, error) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return netip.AddrPortFrom(a, port), nil
+	}
+	a, err := netip.ParseAddrPort(s)
+	if err != nil {
+		return a, fmt.Errorf("%s %q: write an address of this machine, such as 192.0.2.11 or 192.0.2.11:%d", flag, s, port)
+	}
+	return a, nil
+}
+
+// stateFolder is where a server without a farm file keeps its keys: never in
+// the store, which may be copied and shared.
+func stateFolder() (string, error) {
+	if os.Getuid() == 0 {
+		return "/var/lib/spate", nil
+	}
+	if dir := os.Getenv("XDG_STATE_HOME"); dir != "" {
+		return filepath.Join(dir, "spate"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("no folder for keys; name one with --state: %w", err)
+	}
+	return filepath.Join(home, ".local", "state", "spate"), nil
+}
