@@ -22,8 +22,8 @@ var (
 // ErrRange means that a caller asked for objects that the disk does not have.
 var ErrRange = errors.New("no such object on this vDisk")
 
-// ErrClosed means that a Version was used after its last user closed it.
-var ErrClosed = errors.New("vDisk is closed")
+// ErrClosed means that a Writer was used after Commit or Abort.
+var ErrClosed = errors.New("writer is closed")
 
 // ErrExists means that a version, or an import's name, is there already.
 var ErrExists = errors.New("exists already")

@@ -393,6 +393,9 @@ func (im *importer) copy(ctx context.Context, w *Writer, r io.Reader, n int64) e
 
 // stream stores a raw disk of unknown size.
 func (im *importer) stream(ctx context.Context, number uint32) (*Result, error) {
+	if im.Input == nil {
+		return nil, errors.New("there is no stream to read")
+	}
 	in := bufio.NewReaderSize(im.Input, probeHead)
 	head, err := in.Peek(probeHead)
 	if err != nil && !errors.Is(err, io.EOF) {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/spate-project/spate/vdisk/tree"
@@ -239,6 +240,20 @@ func TestScrubFindsWhatNobodyReads(t *testing.T) {
 	if _, err := v.Scrub(ctx, 1, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
+}
+
+// A scrub keeps to its rate: it takes the time that its bytes take, and no more.
+func TestScrubKeepsItsRate(t *testing.T) {
+	sum := write(t, t.TempDir(), image(99, 4<<20), options(tree.MinChunk, tree.CodecNone))
+	v := open(t, sum.Path)
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		r, err := v.Scrub(context.Background(), 1<<20, nil)
+		want := time.Duration(float64(r.Bytes) / (1 << 20) * float64(time.Second))
+		if spent := time.Since(began); err != nil || r.Bytes != sum.Stored || spent > want || spent < want-200*time.Millisecond {
+			t.Errorf("%d bytes in %v, want %v, error %v", r.Bytes, spent, want, err)
+		}
+	})
 }
 
 // texts makes a disk that every codec compresses.

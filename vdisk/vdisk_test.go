@@ -272,8 +272,14 @@ func TestAbortLeavesNothing(t *testing.T) {
 	if all, _ := os.ReadDir(dir); len(all) != 0 {
 		t.Errorf("%v is left", all)
 	}
-	if _, err := w.Commit(); err == nil {
-		t.Error("an aborted version can be committed")
+	if _, err := w.Commit(); !errors.Is(err, ErrClosed) {
+		t.Errorf("commit of an aborted version: %v", err)
+	}
+	if _, err := w.Write(make([]byte, 10)); !errors.Is(err, ErrClosed) {
+		t.Errorf("write to an aborted version: %v", err)
+	}
+	if err := w.Zero(10); !errors.Is(err, ErrClosed) {
+		t.Errorf("write to an aborted version: %v", err)
 	}
 }
 

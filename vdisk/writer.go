@@ -121,6 +121,9 @@ func (w *Writer) Room() []byte {
 
 // Advance takes the first n bytes of what Room gave as the next bytes of the disk.
 func (w *Writer) Advance(n int) error {
+	if w.ended {
+		return w.wrap(ErrClosed)
+	}
 	w.job.data = w.job.data[:len(w.job.data)+n]
 	w.size += int64(n)
 	if len(w.job.data) == cap(w.job.data) {
@@ -138,6 +141,9 @@ func (w *Writer) submit() {
 
 // Write appends bytes of the disk.
 func (w *Writer) Write(p []byte) (int, error) {
+	if w.ended {
+		return 0, w.wrap(ErrClosed)
+	}
 	written := 0
 	for written < len(p) {
 		n := copy(w.Room(), p[written:])
@@ -151,6 +157,9 @@ func (w *Writer) Write(p []byte) (int, error) {
 
 // Zero appends n zero bytes; whole chunks of them cost next to nothing.
 func (w *Writer) Zero(n int64) error {
+	if w.ended {
+		return w.wrap(ErrClosed)
+	}
 	chunk := int64(w.options.ChunkSize)
 	fill := func(n int64) error {
 		for n > 0 {
