@@ -21,7 +21,8 @@
 //	               stored bytes of the chunks, in order, without gaps
 //	               the leaf page
 //	               the locator record of the leaf page
-//	             after the last group below an upper page that is not all zero: that page and its record
+//	             between groups, somewhere behind what they are over: upper pages that are not all zero,
+//	             each with its record; the top page's comes last
 //	...          zeros up to a multiple of 4096
 //	size-8192    seal, slot 0
 //	size-4096    seal, slot 1
