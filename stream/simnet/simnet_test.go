@@ -224,6 +224,29 @@ func TestRefusalsAndForgeries(t *testing.T) {
 	})
 }
 
+// A Receive that waits is ended by a deadline that is set meanwhile, also by one that has passed.
+func TestADeadlineReachesAReceiveThatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := New(1)
+		a := listen(t, n, ipA, udp.Options{})
+		for _, ahead := range []time.Duration{time.Second, -time.Second} {
+			if err := a.SetReadDeadline(time.Time{}); err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error)
+			go func() { ended <- a.Receive(&udp.Batch{Buf: make([]byte, udp.MaxReceive)}) }() // ends at the deadline
+			synctest.Wait()
+			start := time.Now()
+			if err := a.SetReadDeadline(start.Add(ahead)); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != max(0, ahead) {
+				t.Errorf("a deadline in %v: %v after %v", ahead, err, time.Since(start))
+			}
+		}
+	})
+}
+
 // Loops of one port each serve their own remote addresses; a port is taken once; Close ends a Receive.
 func TestListenAndClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -58,7 +58,7 @@ func (p *pool) bytes(s slot) []byte {
 	return p.data.bytes[off : off+CacheBlock : off+CacheBlock]
 }
 
-// take gives a block with any content, if there is one.
+// take gives a block of zeros, if there is one.
 func (p *pool) take() (slot, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -109,10 +109,8 @@ func (c *connection) loop() {
 	}
 }
 
-// passOn gives the turn to another goroutine. The replies that were held back go first, because who has the turn next
-// may wait for the client, who may wait for them.
+// passOn gives the turn to another goroutine, together with the duty to flush the replies that were held back.
 func (c *connection) passOn() {
-	c.out.flush()
 	if c.idle.Load() == 0 {
 		c.work.Add(1)
 		go c.loop() // ends after done is closed
@@ -139,7 +137,7 @@ func (c *connection) read() (*command, error) {
 // next reads one request with its payload.
 func (c *connection) next() (*command, error) {
 	if c.in.Buffered() < requestSize {
-		c.out.flush()
+		c.out.flush() // the client may wait for these replies before it says more
 	}
 	head, err := c.in.Peek(requestSize)
 	if err != nil {

@@ -293,6 +293,31 @@ func TestRequestsThatWaitDelayNoOther(t *testing.T) {
 	}
 }
 
+// half is a device that answers at once but for its first block.
+type half struct{ *Memory }
+
+func (h half) TryReadAt(p []byte, off int64) bool {
+	return off >= 4096 && h.Memory.ReadAt(context.Background(), p, off) == nil
+}
+
+// A reply that was held back to be written together with the next ones does not wait for one that waits.
+func TestRepliesAreNotHeldBackByARequestThatWaits(t *testing.T) {
+	m, entered, letGo := gate(1 << 20)
+	path, _, _ := serve(t, half{m}, Options{})
+	c := attach(t, path, true)
+	c.write(join(requestBytes(0, cmdRead, 1, 8192, 512), requestBytes(0, cmdRead, 2, 4096, 512), requestBytes(0, cmdRead, 3, 0, 512)))
+	for want := range uint64(2) {
+		if r := c.answer(0); r.cookie != want+1 {
+			t.Fatalf("want the answer to %d, got %+v", want+1, r)
+		}
+	}
+	<-entered
+	close(letGo)
+	if r := c.answer(0); r.cookie != 3 || r.errno != 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
 // A client cannot make the server hold more than its budget, and everything is answered in the end.
 func TestPayloadInFlightIsBounded(t *testing.T) {
 	const size, bound, requests = 256 << 10, 1 << 20, 40

@@ -161,11 +161,7 @@ func (c *WriteCache) store(block, from int64, part []byte, whole bool, base *[Ca
 		return errFull
 	}
 	b := c.pool.bytes(s)
-	switch {
-	case whole:
-	case e == entryZero:
-		clear(b)
-	default:
+	if e == entryBase && !whole {
 		copy(b, base[:])
 	}
 	copy(b[from:], part)
