@@ -132,7 +132,27 @@ func buildKernel(dir string) error {
 	return os.RemoveAll(scratch)
 }
 
+// unpackers are the programs for compressed modules, which busybox cannot load.
+var unpackers = map[string]string{".xz": "xz", ".zst": "zstd", ".gz": "gzip"}
+
+// module gives the content of a kernel module and the name it has when it is not compressed.
+func module(path string) (name string, content []byte, err error) {
+	unpacker, packed := unpackers[filepath.Ext(path)]
+	if !packed {
+		content, err = os.ReadFile(path)
+		return filepath.Base(path), content, err
+	}
+	out, err := run(".", unpacker, "-dc", path)
+	return strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)), []byte(out), err
+}
+
 func buildInitrd(dir, root, version string) error {
+	if _, err := os.Stat(filepath.Join(root, "lib")); errors.Is(err, fs.ErrNotExist) {
+		// Newer packages have their modules in /usr/lib, which is the same place on an installed system only.
+		if err := os.Symlink("usr/lib", filepath.Join(root, "lib")); err != nil {
+			return err
+		}
+	}
 	if _, err := run(root, "depmod", "-b", root, version); err != nil {
 		return err
 	}
@@ -155,17 +175,16 @@ func buildInitrd(dir, root, version string) error {
 		}
 		for line := range strings.Lines(list) {
 			path, ok := strings.CutPrefix(strings.TrimSpace(line), "insmod ")
-			if !ok || seen[path] {
-				continue // built in
+			if path = strings.TrimSpace(path); !ok || seen[path] {
+				continue // built in, or there
 			}
 			seen[path] = true
-			content, err := os.ReadFile(strings.TrimSpace(path))
+			name, content, err := module(path)
 			if err != nil {
 				return err
 			}
-			name := "lib/" + filepath.Base(strings.TrimSpace(path))
-			a.add(name, modeFile|0o644, content)
-			order = append(order, "/"+name)
+			a.add("lib/"+name, modeFile|0o644, content)
+			order = append(order, "/lib/"+name)
 		}
 	}
 	a.add("modules", modeFile|0o644, []byte(strings.Join(order, "\n")+"\n"))

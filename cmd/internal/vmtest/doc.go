@@ -11,5 +11,6 @@
 // and everything in which the kernel complains about its disk, so a test can pull servers from under the machine and ask
 // afterwards whether it has noticed.
 //
-// At most two machines run at once on one computer, whoever starts them; a third waits for its turn.
+// At most two machines run at once on one computer, whoever starts them; a third waits for its turn. What measures time
+// keeps all of them away with Quiet.
 package vmtest

@@ -23,7 +23,7 @@ var initrdScript []byte
 const (
 	// recipe is raised when what Fixture makes changes otherwise than by the constants and files that the cache's name
 	// follows from anyway.
-	recipe = "1"
+	recipe = "2"
 
 	suite     = "bookworm"
 	included  = "e2fsprogs,util-linux,diffutils"
@@ -73,7 +73,7 @@ func Fixture(t testing.TB) Files {
 	if err != nil {
 		t.Fatal(err)
 	}
-	unlock, err := lock(filepath.Join(cache, "vm.lock"), true)
+	unlock, err := lock(filepath.Join(cache, "vm.lock"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,29 +132,17 @@ func cacheFolder() (string, error) {
 	}
 }
 
-var errLocked = errors.New("somebody else holds the lock")
-
-// lock takes the lock of a file, which the kernel gives back at the latest when the process ends.
-func lock(path string, wait bool) (unlock func(), err error) {
+// lock waits for the lock of a file, which the kernel gives back at the latest when the process ends.
+func lock(path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	how := syscall.LOCK_EX
-	if !wait {
-		how |= syscall.LOCK_NB
-	}
-	for {
-		err = syscall.Flock(int(f.Fd()), how)
-		if !errors.Is(err, syscall.EINTR) {
-			break
-		}
+	for err = syscall.EINTR; errors.Is(err, syscall.EINTR); {
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
 	}
 	if err != nil {
 		_ = f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			err = errLocked
-		}
 		return nil, err
 	}
 	return func() { _ = f.Close() }, nil

@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -90,20 +91,38 @@ func Boot(t testing.TB, socket string, o Options) *Machine {
 // ends.
 func slot(t testing.TB) (leave func()) {
 	t.Helper()
-	cache, err := cacheFolder()
+	for ; ; time.Sleep(slotPoll) {
+		for i := range maxMachines {
+			if leave := enter(t, i); leave != nil {
+				return leave
+			}
+		}
+	}
+}
+
+// enter takes one place if it is free. A place is the name of a unix socket in the abstract namespace: it is the same
+// for all users and work trees, and free again when its process ends.
+func enter(t testing.TB, place int) (leave func()) {
+	t.Helper()
+	l, err := net.Listen("unix", fmt.Sprintf("@spate/vmtest/%d", place))
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	for ; ; time.Sleep(slotPoll) {
-		for i := range maxMachines {
-			unlock, err := lock(filepath.Join(cache, fmt.Sprintf("vm.slot%d", i)), false)
-			if err == nil {
-				t.Cleanup(unlock) // a second time does no harm
-				return unlock
-			}
-			if !errors.Is(err, errLocked) {
-				t.Fatal(err)
-			}
+	leave = func() { _ = l.Close() } // a second time does no harm
+	t.Cleanup(leave)
+	return leave
+}
+
+// Quiet waits until no machine runs on this computer and keeps others from starting until the test ends, for tests and
+// benchmarks that measure time. It must not be called by a test that boots machines itself.
+func Quiet(t testing.TB) {
+	t.Helper()
+	for i := range maxMachines {
+		for enter(t, i) == nil {
+			time.Sleep(slotPoll)
 		}
 	}
 }
