@@ -57,13 +57,14 @@ type Client struct {
 		expires Instant
 	}
 
-	fetches  [MaxFetches]*Fetch
+	fetches  [fetchSlots]*Fetch // by id
 	inWork   int
 	demands  int // demand fetches in work
 	nextID   uint32
 	demand   fetchQueue
 	ahead    fetchQueue
-	deferred []*Fetch // wait for a repair path
+	none     fetchQueue // always empty
+	deferred []*Fetch   // wait for a path for repair
 
 	move       moving
 	nextTry    Instant // earliest start of the next attempt
@@ -75,12 +76,11 @@ type Client struct {
 	expected   Instant    // the deadline that was given, to notice oversleep
 	closed     bool
 
-	why          Reason // why the next server is sought
-	lastServer   *server
-	referral     bool // content is known by a referral, no session has come about yet
-	restartProbe Instant
-	repairAt     Instant
-	none         fetchQueue // always empty
+	why        Reason // why the next server is sought
+	lastServer *server
+	referral   bool // content is known by a referral, no session has come about yet
+	restarted  Instant
+	repairAt   Instant
 
 	stats Stats
 	out   Output
@@ -144,28 +144,44 @@ func (c *Client) Take(dst *Output) {
 // Output.Done. It is sent with the next Flush or any other step, so that
 // several reads share a datagram.
 func (c *Client) Fetch(now Instant, f *Fetch) error {
-	if c.closed {
-		return ErrClosed
-	}
 	if c.inWork >= MaxFetches {
 		return ErrTooMany
 	}
-	for c.fetches[c.nextID%MaxFetches] != nil {
+	f.avoid, f.alone, f.gone = f.avoid[:0], false, false
+	if err := c.take(now, f); err != nil {
+		return err
+	}
+	c.place(f)
+	return nil
+}
+
+// take gives a fetch an id and a place among those in work.
+func (c *Client) take(now Instant, f *Fetch) error {
+	if c.closed {
+		return ErrClosed
+	}
+	if c.inWork >= fetchSlots {
+		return ErrTooMany
+	}
+	for c.nextID == 0 || c.fetches[c.nextID%fetchSlots] != nil {
 		c.nextID++
 	}
 	f.begin(now, c.nextID)
-	f.avoid = f.avoid[:0]
-	c.fetches[c.nextID%MaxFetches] = f
+	c.fetches[c.nextID%fetchSlots] = f
 	c.nextID++
 	c.inWork++
 	if f.Demand {
-		if c.demands == 0 {
-			c.progress = now
-		}
-		c.demands++
+		c.demanded(now)
 	}
-	c.place(now, f)
 	return nil
+}
+
+// demanded counts one demand read more.
+func (c *Client) demanded(now Instant) {
+	if c.demands == 0 {
+		c.progress = now
+	}
+	c.demands++
 }
 
 // Urge turns read-ahead that somebody waits for now into demand.
@@ -174,40 +190,44 @@ func (c *Client) Urge(now Instant, f *Fetch) {
 		return
 	}
 	f.Demand = true
-	if c.demands == 0 {
-		c.progress = now
-	}
-	c.demands++
-	if f.queued {
+	c.demanded(now)
+	if f.queue == &c.ahead {
 		c.unqueue(f)
-		c.place(now, f)
+		c.enqueue(f)
 	}
 }
 
 // Reject says that the bytes of a finished fetch do not verify: bad is the
-// object. The servers that supplied them are told, and the fetch starts over
-// with another server; it must not be touched until it comes back again.
+// object. The servers that supplied them are told, and the fetch starts over;
+// it must not be touched until it comes back again. A server that supplied all
+// of it is not asked for it again; when several did, the next try takes the
+// bytes of one only, so that it shows which of them is wrong.
 func (c *Client) Reject(now Instant, f *Fetch, level uint8, bad int64) error {
 	blamed := append([]ServerID(nil), f.Servers...)
-	avoid := append(f.avoid, blamed...)
-	if err := c.Fetch(now, f); err != nil {
+	if err := c.take(now, f); err != nil {
 		return err
 	}
-	f.avoid = avoid
-	c.unqueue(f)
+	if len(blamed) == 1 {
+		f.avoid = append(f.avoid, blamed[0])
+	}
+	f.alone = true
 	for _, id := range blamed {
 		c.stats.Rejected++
-		c.event(now, Event{Kind: EventDamaged, From: c.nameOf(id), Text: wire.CodeDamaged.String()})
+		c.event(now, Event{Kind: EventDamaged, From: c.nameOf(id), Code: wire.CodeDamaged, Text: wire.CodeDamaged.String(), Level: level, Index: bad})
 		if p := c.openTo(id); p != nil {
 			c.sendFrame(p, wire.Bad{Level: level, Index: uint64(bad)})
 		}
 	}
-	c.place(now, f)
+	c.place(f)
 	return nil
 }
 
 // Flush sends what waits to be asked for.
-func (c *Client) Flush(now Instant) { c.flush(now) }
+func (c *Client) Flush(now Instant) {
+	if !c.closed {
+		c.flush(now)
+	}
+}
 
 // Tick does what is due by time. The owner must first hand in every datagram
 // that has already arrived.
@@ -218,8 +238,9 @@ func (c *Client) Tick(now Instant) {
 	if late := now.Sub(c.expected); c.expected != Never && late > oversleep {
 		c.forgive(now, late)
 	}
-	for _, p := range c.paths {
-		if p.state == pathOpen || p.state == pathLeft {
+	paths, n := c.allPaths()
+	for _, p := range paths[:n] {
+		if p.state == pathOpen {
 			c.tickPath(now, p)
 		}
 	}
@@ -236,6 +257,9 @@ func (c *Client) forgive(now Instant, late time.Duration) {
 			p.due = earlier(p.due.Add(late), now)
 			p.nextProbe = later(p.nextProbe, now)
 		}
+		if p.hinted != Never {
+			p.hinted = now
+		}
 	}
 	c.stats.Oversleeps++
 }
@@ -243,13 +267,12 @@ func (c *Client) forgive(now Instant, late time.Duration) {
 // Deadline is when Tick wants to be called next.
 func (c *Client) Deadline() Instant {
 	d := Never
-	if c.closed {
-		return d
+	if !c.closed {
+		for _, p := range c.paths {
+			d = earlier(d, c.pathDeadline(p))
+		}
+		d = earlier(d, c.driveDeadline())
 	}
-	for _, p := range c.paths {
-		d = earlier(d, c.pathDeadline(p))
-	}
-	d = earlier(d, c.driveDeadline())
 	c.expected = d
 	return d
 }
@@ -296,31 +319,39 @@ func (c *Client) Receive(now Instant, from netip.AddrPort, datagram []byte) {
 // is a hint: whoever can forge it must not be able to end a session with it.
 func (c *Client) Unreachable(now Instant, addr netip.AddrPort) {
 	c.stats.Hints++
-	if p := c.current; p != nil && p.state == pathOpen && p.server.addr == addr && now.Sub(p.heard) > tickLong {
+	if p := c.current; p != nil && !c.closed && p.server.addr == addr && now.Sub(p.heard) > tickLong && !p.pingDue {
 		c.ping(now, p)
 	}
 }
 
 // Leave ends all sessions. Reads in work come back with ErrClosed.
 func (c *Client) Leave(now Instant) {
+	if c.closed {
+		return
+	}
+	for _, f := range c.fetches {
+		if f != nil {
+			c.finish(now, f, ErrClosed)
+		}
+	}
 	for _, p := range c.paths {
 		if p.state == pathOpen {
 			c.leave(now, p, wire.LeaveDetached)
-		}
-	}
-	for i := range c.fetches {
-		if f := c.fetches[i]; f != nil {
-			c.finish(now, f, ErrClosed)
 		}
 	}
 	c.closed = true
 }
 
 func (c *Client) byID(id uint32) *Fetch {
-	if f := c.fetches[id%MaxFetches]; f != nil && f.id == id {
+	if f := c.fetches[id%fetchSlots]; f != nil && f.id == id {
 		return f
 	}
 	return nil
+}
+
+// allPaths is a copy to go through while paths come and go.
+func (c *Client) allPaths() (paths [maxPaths]*path, n int) {
+	return paths, copy(paths[:], c.paths)
 }
 
 func (c *Client) byIndex(index uint32) *path {
@@ -357,11 +388,14 @@ func (c *Client) event(now Instant, e Event) {
 
 // finish gives a fetch back.
 func (c *Client) finish(now Instant, f *Fetch, err error) {
-	c.unroute(f)
 	c.unqueue(f)
+	c.unlist(f)
+	for len(f.asks) > 0 {
+		f.drop(len(f.asks) - 1)
+	}
+	f.only, f.source = nil, nil
 	f.Err, f.Total = err, f.limit
-	f.asks = f.asks[:0]
-	c.fetches[f.id%MaxFetches] = nil
+	c.fetches[f.id%fetchSlots] = nil
 	c.inWork--
 	if f.Demand {
 		c.demands--
@@ -379,7 +413,7 @@ func (c *Client) moved(now Instant) {
 		c.stats.LongestPause, c.stats.LongestPauseAt = pause, now
 	}
 	if c.pauseNow.active {
-		c.tellMove(now, pause)
+		c.tellMove(pause)
 	}
 }
 

@@ -47,12 +47,16 @@ func (c *Client) goingAway(now Instant, p *path, f wire.GoingAway) {
 		return
 	}
 	c.sendFrame(p, wire.GoingAwayAck{Number: f.Number})
+	p.server.note = f.Reason.String()
+	if p.aux {
+		c.leave(now, p, wire.LeaveMoved)
+		return
+	}
 	if p != c.current || c.move.active && c.move.number == f.Number {
 		return
 	}
 	slot := min(time.Duration(f.SlotMS), time.Duration(f.DeadlineMS)/2) * time.Millisecond
 	c.move = moving{active: true, number: f.Number, at: now.Add(slot), to: f.Proposed}
-	p.server.note = f.Reason.String()
 }
 
 // learn takes the ranked alternates.
@@ -63,45 +67,30 @@ func (c *Client) learn(f wire.Alternates) {
 		}
 	}
 	for i, a := range f.List {
-		s := c.serverFor(a.ID, a.Addr.String())
-		if s == nil {
-			if len(c.servers) >= maxServers || !a.Addr.IsValid() {
-				continue
-			}
-			s = &server{addr: a.Addr}
-			c.servers = append(c.servers, s)
+		if s := c.meet(a.ID, a.Name, a.Addr, i); s != nil {
+			s.rank, s.state, s.load, s.sameZone = i, a.State, a.Load, a.SameZone
 		}
-		s.id, s.name, s.named, s.addr, s.rank = a.ID, a.Name, true, a.Addr, i
-		s.state, s.load, s.sameZone = a.State, a.Load, a.SameZone
 	}
 	c.sortServers()
-}
-
-func (c *Client) serverFor(id ServerID, addr string) *server {
-	for _, s := range c.servers {
-		if s.named && s.id == id && id != (ServerID{}) {
-			return s
-		}
-	}
-	for _, s := range c.servers {
-		if s.addr.String() == addr {
-			return s
-		}
-	}
-	return nil
 }
 
 // closedByServer: the server has ended the session and says why.
 func (c *Client) closedByServer(now Instant, p *path, f wire.Closed) {
 	p.server.note = f.Sentence
-	was := p == c.current
-	p.closes = now
-	p.state = pathLeft
-	c.reroute(now, p)
-	if was {
-		c.current = nil
-		c.lastServer = p.server
-		c.why = ReasonClosed
-		c.lose(now)
+	if p.state != pathLeft {
+		p.state = pathLeft
+		p.closes = now.Add(lingerOld)
+		c.reroute(p)
 	}
+	if p != c.current {
+		return
+	}
+	if f.Code != wire.CodeIdle && f.Code != wire.CodeKeysExpired {
+		p.server.aside(now, denyAgain)
+	}
+	c.current, c.lastServer = nil, p.server
+	c.why = ReasonClosed
+	c.move.active = false
+	c.lose(now)
+	c.nextTry = now
 }

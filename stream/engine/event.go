@@ -35,12 +35,13 @@ type EventKind uint8
 
 // What a client tells its owner.
 const (
-	EventServing EventKind = iota // logged in; Disk says what is served
-	EventMoved                    // another server serves now
-	EventWaiting                  // no server answers; Text says who was asked
-	EventDenied                   // a server refused; Text is its sentence
-	EventDamaged                  // a server's copy of some object is bad
-	EventNote                     // something a person may want to know
+	EventServing    EventKind = iota // logged in; Disk says what is served
+	EventMoved                       // another server serves now
+	EventWaiting                     // no server answers; Text says who was asked
+	EventDenied                      // a server refused; Text is its sentence
+	EventDamaged                     // a server's copy of object Level/Index is bad; with CodeStoreGone its whole store is gone
+	EventNote                        // something a person may want to know
+	EventNoGoodCopy                  // a read failed: the servers named in Text have no good copy of object Level/Index
 )
 
 // Event is something that happened to a client. From and To are server names.

@@ -1,95 +1,71 @@
 package engine
 
-import "github.com/spate-project/spate/stream/wire"
+import (
+	"slices"
+
+	"github.com/spate-project/spate/stream/wire"
+)
 
 // Fetch is one read of consecutive objects of one level: chunks (level 0) or
 // index pages. The caller fills the exported fields before it hands the fetch
 // to [Client.Fetch] and owns it again when the client returns it; in between
-// Buf is the engine's.
+// all of it, Buf too, is the engine's.
 type Fetch struct {
-	Level    uint8
-	First    int64
-	Count    int
-	Demand   bool // somebody waits for it; otherwise it is read-ahead
-	Buf      []byte
-	Expect   int // length of the answer when it is known from the index page, else -1
-	Owner    any // the caller's own, not looked at
-	Total    int // result: bytes of Buf that are the answer
-	Err      error
-	Servers  []ServerID // result: who supplied bytes of it
+	Level   uint8
+	First   int64
+	Count   int
+	Demand  bool   // somebody waits for it; otherwise it is read-ahead
+	Buf     []byte // as long as the answer can be at most
+	Expect  int    // length of the answer when it is known from the index page, else -1
+	Owner   any    // the caller's own, not looked at
+	Total   int    // result: bytes of Buf that are the answer
+	Err     error
+	Servers []ServerID // result: who supplied bytes of it
+
 	started  Instant
 	id       uint32
-	route    *path // where its asks are sent
-	asked    int   // bytes [0, asked) of the answer have been put into asks
-	limit    int   // the answer is not longer than this; exact once settled
-	settled  bool
-	queued   bool
-	deferred bool // no path that may be asked is open yet
-	suspects int  // asks in state gap
-	listed   bool // in its route's list of gaps
+	asked    int  // bytes [0, asked) of the answer have been put into asks
+	limit    int  // the answer is not longer than this; exact once settled
+	settled  bool // the length of the answer is known
 	asks     []ask
-	avoid    []ServerID // servers that have no good copy of it
+	queue    *fetchQueue // in which it stands, nil when in none
+	only     *path       // a path for repair: it is asked there and nowhere else
+	retry    Instant     // 0, or when the servers that were avoided are asked again
+	deferred bool        // no path that may be asked is open yet
+	listed   *path       // in whose list of gaps it stands
+	avoid    []ServerID  // servers that have no good copy of it
+	gone     bool        // one of them because its store is gone, which may come back
+	alone    bool        // bytes of several servers did not fit together: it takes those of source only
+	source   *server
 	store    [maxAsks]ask
 }
 
-// ask is a range of a fetch's answer that was asked for and has not arrived.
-// The server sends its bytes in order, so that from moves as they come.
-type ask struct {
-	from, to int
-	sent     Instant
-	at       Instant // last progress: sent, got bytes, or was said to be pending
-	counter  uint64  // of the newest datagram that told something about it
-	state    askState
-	newer    uint8 // pieces that came after the gap was seen
-	tries    uint8 // how often it was sent
+// begin makes the fetch new under an id.
+func (f *Fetch) begin(now Instant, id uint32) {
+	f.id, f.started, f.Err = id, now, nil
+	f.queue, f.only, f.listed, f.deferred, f.source, f.retry = nil, nil, nil, false, nil, 0
+	f.asks = f.store[:0]
+	f.reset()
 }
 
-type askState uint8
-
-const (
-	askDue     askState = iota // to be sent, for the first time or again
-	askWaiting                 // sent
-	askPending                 // the server has it and will answer later
-	askGap                     // sent, newer bytes came and these did not
-)
-
-func (f *Fetch) begin(now Instant, id uint32) {
-	f.id, f.started = id, now
-	f.asked, f.suspects, f.Total, f.Err = 0, 0, 0, nil
-	f.route, f.queued, f.listed, f.deferred = nil, false, false, false
-	f.limit, f.settled = len(f.Buf), false
-	if f.Expect >= 0 {
+// reset forgets all bytes that have come.
+func (f *Fetch) reset() {
+	for i := range f.asks {
+		f.asks[i].weigh(-1)
+	}
+	f.asks = f.asks[:0]
+	f.asked, f.Total, f.Servers = 0, 0, f.Servers[:0]
+	f.limit, f.settled = len(f.Buf), len(f.Buf) == 0
+	if f.Expect >= 0 && f.Expect <= len(f.Buf) {
 		f.limit, f.settled = f.Expect, true
 	}
-	f.asks = f.store[:0]
-	f.Servers = f.Servers[:0]
 }
 
 // done tells whether every byte of the answer is there.
 func (f *Fetch) done() bool { return f.settled && f.asked >= f.limit && len(f.asks) == 0 }
 
-// weight is what a fetch has under way, in bytes.
-type weight struct{ outstanding, pending int }
-
-func (f *Fetch) weigh() (w weight) {
-	for i := range f.asks {
-		a := &f.asks[i]
-		if a.state == askDue {
-			continue
-		}
-		w.outstanding += a.to - a.from
-		if a.state == askPending {
-			w.pending += a.to - a.from
-		}
-	}
-	return w
-}
-
-// wants tells whether something is to be sent for it.
-func (f *Fetch) wants() bool {
-	if f.asked < f.limit {
-		return len(f.asks) < maxAsks
-	}
+// due tells whether something is to be sent again.
+func (f *Fetch) due() bool {
 	for i := range f.asks {
 		if f.asks[i].state == askDue {
 			return true
@@ -98,27 +74,39 @@ func (f *Fetch) wants() bool {
 	return false
 }
 
-// next gives a range to ask for, of room bytes or a little more, and marks it
-// as sent. What is due again comes before what was never asked for.
-func (f *Fetch) next(now Instant, room int) (from, to int, ok bool) {
+// wants tells whether something is to be sent for it.
+func (f *Fetch) wants() bool {
+	return f.asked < f.limit && len(f.asks) < maxAsks || f.due()
+}
+
+// next gives a range to ask for, about piece bytes and at most room, and marks
+// it as sent on p. What is due again comes before what was never asked for.
+func (f *Fetch) next(now Instant, p *path, piece, room int) (from, to int, ok bool) {
 	for i := range f.asks {
-		a := &f.asks[i]
-		if a.state == askDue {
-			a.state, a.sent, a.at, a.newer, a.counter = askWaiting, now, now, 0, 0
-			a.tries++
-			return a.from, a.to, true
+		if f.asks[i].state != askDue {
+			continue
 		}
-	}
-	if f.asked >= f.limit || len(f.asks) >= maxAsks {
-		return 0, 0, false
+		if f.asks[i].size() > piece+piece/2 {
+			f.split(i, f.asks[i].from+piece)
+		}
+		a := &f.asks[i]
+		if a.size() > room {
+			return 0, 0, false
+		}
+		a.send(now, p)
+		return a.from, a.to, true
 	}
 	n := f.limit - f.asked
-	if room = max(room, preferredAsk); n > room+room/2 {
-		n = room
+	if n > piece+piece/2 {
+		n = piece
+	}
+	if n <= 0 || n > room || len(f.asks) >= maxAsks {
+		return 0, 0, false
 	}
 	from, to = f.asked, f.asked+n
 	f.asked = to
-	f.asks = append(f.asks, ask{from: from, to: to, sent: now, at: now, state: askWaiting, tries: 1})
+	f.asks = append(f.asks, ask{from: from, to: to})
+	f.asks[len(f.asks)-1].send(now, p)
 	return from, to, true
 }
 
@@ -133,21 +121,19 @@ func (f *Fetch) settle(total int) bool {
 	}
 	f.limit, f.settled = total, true
 	f.asked = min(f.asked, total)
-	keep := f.asks[:0]
-	for _, a := range f.asks {
-		a.to = min(a.to, total)
-		if a.from < a.to {
-			keep = append(keep, a)
+	for i := len(f.asks) - 1; i >= 0; i-- {
+		if a := &f.asks[i]; a.from >= total {
+			f.drop(i)
+		} else if a.to > total {
+			a.clip(a.from, total)
 		}
 	}
-	f.asks = keep
-	f.countSuspects()
 	return true
 }
 
 // put copies the bytes of a piece at position pos that are still missing and
-// returns how many were. counter is the number of the datagram that brought it.
-func (f *Fetch) put(now Instant, pos int, piece []byte, counter uint64) (fresh int) {
+// returns how many were. The piece came on p in the datagram counter.
+func (f *Fetch) put(now Instant, p *path, pos int, piece []byte, counter uint64) (fresh int) {
 	end := pos + len(piece)
 	for i := 0; i < len(f.asks); i++ {
 		a := &f.asks[i]
@@ -157,76 +143,83 @@ func (f *Fetch) put(now Instant, pos int, piece []byte, counter uint64) (fresh i
 		}
 		copy(f.Buf[lo:hi], piece[lo-pos:hi-pos])
 		fresh += hi - lo
-		a.counter, a.at = max(a.counter, counter), now
 		switch {
 		case lo == a.from && hi == a.to:
 			f.drop(i)
 			i--
 		case lo == a.from:
-			a.from = hi
-		default:
-			i += f.split(i, lo, hi, counter)
+			a.clip(hi, a.to)
+			a.progress(now, p, counter)
+		case hi == a.to:
+			a.clip(a.from, lo)
+			a.overtaken(p, counter)
+		case f.split(i, lo):
+			f.asks[i].overtaken(p, counter)
+			i++
+			f.asks[i].clip(hi, f.asks[i].to)
+			f.asks[i].progress(now, p, counter)
+		default: // no room for one ask more: these bytes will come twice
+			a.overtaken(p, counter)
 		}
 	}
-	if end > f.asked && pos <= f.asked && f.asked < f.limit {
-		// Another server's answer to the same request may run ahead of our asks.
+	if pos <= f.asked && f.asked < end && f.asked < f.limit {
+		// An answer to what was asked elsewhere may run ahead of our asks.
 		hi := min(end, f.limit)
 		copy(f.Buf[f.asked:hi], piece[f.asked-pos:hi-pos])
 		fresh += hi - f.asked
 		f.asked = hi
 	}
-	f.countSuspects()
 	return fresh
 }
 
-// split handles a piece [lo, hi) in the middle of ask i or at its end: what lies before
-// it is a gap, unless its bytes are on the way again already. It returns how
-// many asks were put in before the rest.
-func (f *Fetch) split(i, lo, hi int, counter uint64) int {
-	a := f.asks[i]
-	before := ask{from: a.from, to: lo, sent: a.sent, at: a.at, counter: counter, state: a.state, tries: a.tries}
-	if a.state == askWaiting || a.state == askPending {
-		before.state, before.newer = askGap, 0
-	}
-	if hi >= a.to {
-		f.asks[i] = before
-		return 0
-	}
-	rest := ask{from: hi, to: a.to, sent: a.sent, at: a.at, counter: counter, state: a.state, newer: a.newer, tries: a.tries}
-	if rest.state == askPending {
-		rest.state = askWaiting
-	}
+// split divides ask i at a byte in its middle, when there is room for one more.
+func (f *Fetch) split(i, at int) bool {
 	if len(f.asks) == maxAsks {
-		// No room for another range: keep one that covers both. The bytes
-		// between come twice and are not taken twice.
-		before.to = a.to
-		f.asks[i] = before
-		return 0
+		return false
 	}
-	f.asks = append(f.asks, ask{})
-	copy(f.asks[i+2:], f.asks[i+1:])
-	f.asks[i], f.asks[i+1] = before, rest
-	return 1
+	f.asks = slices.Insert(f.asks, i+1, f.asks[i])
+	a, b := &f.asks[i], &f.asks[i+1]
+	a.weigh(-1)
+	a.to, b.from = at, at
+	a.weigh(1)
+	b.weigh(1)
+	return true
 }
 
-func (f *Fetch) drop(i int) { f.asks = append(f.asks[:i], f.asks[i+1:]...) }
+func (f *Fetch) drop(i int) {
+	f.asks[i].weigh(-1)
+	f.asks = slices.Delete(f.asks, i, i+1)
+}
 
-func (f *Fetch) countSuspects() {
-	f.suspects = 0
+// again makes everything due that is under way on p, and tells whether that is
+// anything.
+func (f *Fetch) again(p *path) (any bool) {
 	for i := range f.asks {
-		if f.asks[i].state == askGap {
-			f.suspects++
+		if f.asks[i].path == p {
+			f.asks[i].again()
+			any = true
 		}
 	}
+	return any
 }
 
-// again marks everything that is under way as due, for another server or
-// because a whole path is suspected.
-func (f *Fetch) again() {
-	for i := range f.asks {
-		f.asks[i].state = askDue
+// claim notes that what is due of [from, to) was sent on p a while ago.
+func (f *Fetch) claim(now Instant, p *path, from, to int, sent Instant) {
+	for i := 0; i < len(f.asks); i++ {
+		a := &f.asks[i]
+		if a.state != askDue || a.from >= to || a.to <= from {
+			continue
+		}
+		if a.from < from {
+			f.split(i, from)
+			continue // with what lies behind
+		}
+		if a.to > to && !f.split(i, to) {
+			continue
+		}
+		f.asks[i].send(now, p)
+		f.asks[i].sent = sent
 	}
-	f.suspects = 0
 }
 
 func (f *Fetch) priority() wire.Priority {
@@ -236,65 +229,54 @@ func (f *Fetch) priority() wire.Priority {
 	return wire.ReadAhead
 }
 
-// askAt finds the ask that misses the byte at pos.
-func (f *Fetch) askAt(pos int) *ask {
+// askAt finds the ask that misses the byte at pos, -1 when it is not missing.
+func (f *Fetch) askAt(pos int) int {
 	for i := range f.asks {
 		if a := &f.asks[i]; pos >= a.from && pos < a.to {
-			return a
+			return i
 		}
 	}
-	return nil
+	return -1
 }
 
 // cut makes the first n bytes of ask i a gap.
 func (f *Fetch) cut(i, n int, counter uint64) {
-	a := f.asks[i]
-	gap := a
-	gap.to, gap.state, gap.newer, gap.counter = a.from+n, askGap, 0, counter
-	if gap.to >= a.to || len(f.asks) == maxAsks {
-		gap.to = a.to
-		f.asks[i] = gap
-	} else {
-		f.asks = append(f.asks, ask{})
-		copy(f.asks[i+2:], f.asks[i+1:])
-		f.asks[i] = gap
-		f.asks[i+1] = a
-		f.asks[i+1].from = gap.to
+	if n < f.asks[i].size() {
+		f.split(i, f.asks[i].from+n)
 	}
-	f.countSuspects()
+	f.asks[i].suspect(counter)
 }
 
-// age counts one newer datagram against each gap and returns how many bytes
-// have become due again.
-func (f *Fetch) age(counter uint64) (lost int) {
+// gaps tells whether it has gaps on p.
+func (f *Fetch) gaps(p *path) bool {
 	for i := range f.asks {
-		a := &f.asks[i]
-		if a.state != askGap || a.counter >= counter {
-			continue
-		}
-		if a.newer++; a.newer >= newerPieces {
-			a.state = askDue
-			lost += a.to - a.from
-		}
-	}
-	f.countSuspects()
-	return lost
-}
-
-func (f *Fetch) suppliedBy(id ServerID) {
-	for _, s := range f.Servers {
-		if s == id {
-			return
-		}
-	}
-	f.Servers = append(f.Servers, id)
-}
-
-func (f *Fetch) avoids(id ServerID) bool {
-	for _, s := range f.avoid {
-		if s == id {
+		if f.asks[i].state == askGap && f.asks[i].path == p {
 			return true
 		}
 	}
 	return false
 }
+
+// age counts one newer datagram of p against each gap there and returns how
+// many bytes have become due again.
+func (f *Fetch) age(p *path, counter uint64) (lost int) {
+	for i := range f.asks {
+		a := &f.asks[i]
+		if a.state != askGap || a.path != p || a.counter >= counter {
+			continue
+		}
+		if a.newer++; a.newer >= newerPieces {
+			lost += a.size()
+			a.again()
+		}
+	}
+	return lost
+}
+
+func (f *Fetch) suppliedBy(id ServerID) {
+	if !slices.Contains(f.Servers, id) {
+		f.Servers = append(f.Servers, id)
+	}
+}
+
+func (f *Fetch) avoids(s *server) bool { return s.named && slices.Contains(f.avoid, s.id) }

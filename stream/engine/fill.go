@@ -17,58 +17,73 @@ type Train struct {
 
 // HasOutput tells whether Fill would make something.
 func (s *Session) HasOutput() bool {
-	if !s.proven && s.credit <= 0 {
+	if !s.proven && s.credit < s.packet || s.sealer.Spent() {
 		return false
 	}
 	return len(s.control) > 0 || s.ready[0].head != 0 || s.ready[1].head != 0 || s.check.send || s.probeSize > 0
 }
 
-// Fill seals as much as is ready into buf, at most limit bytes, as datagrams of
-// one length: control frames first, then demand, then read-ahead. Counters are
-// given here, so whatever Fill has made must be sent in this order or not at all.
+// urgent tells whether something small is to be sent that must not wait behind
+// the answers of others: silence would be taken for death.
+func (s *Session) urgent() bool { return len(s.control) > 0 || s.check.send }
+
+// Fill seals as much as is ready into buf, about limit bytes but at least one
+// datagram, as datagrams of one length: control frames first, then demand, then
+// read-ahead. Counters are given here, so whatever Fill has made must be sent
+// in this order or not at all. buf has room for maxTrain bytes.
 func (s *Session) Fill(now Instant, buf []byte, limit int) Train {
 	t := Train{To: s.addr, Local: s.local}
-	if s.check.send {
+	if s.sealer.Counter() >= keyDatagrams+keyDatagrams/4 {
+		s.Close(wire.CodeKeysExpired, "") // the target should have renewed the session long ago
+	}
+	switch {
+	case !s.HasOutput():
+		return t
+	case s.check.send:
 		s.check.send = false
 		t.To, t.Local = s.check.addr, s.check.local
 		t.Data = s.sealOne(buf, wire.PathCheck{Token: s.check.token}, 0)
 		t.Segment = len(t.Data)
 		return t
-	}
-	if s.probeSize > 0 && s.proven && s.probeSize <= len(buf) {
-		size := s.probeSize
+	case s.probeSize > 0:
+		size := min(s.probeSize, len(buf))
 		s.probeSize = 0
 		t.Data = s.sealOne(buf, wire.Probe{Size: uint16(size)}, size)
 		t.Segment = len(t.Data)
 		return t
 	}
-	limit = min(limit, len(buf), maxTrain)
+	limit = min(max(limit, s.packet), len(buf), maxTrain)
 	if !s.proven {
 		limit = min(limit, s.credit)
 	}
+	t.Data, t.Segment = s.train(now, buf, limit)
+	if !s.proven {
+		s.credit -= len(t.Data)
+	}
+	return t
+}
+
+// train seals datagrams of one length, the last one perhaps shorter.
+func (s *Session) train(now Instant, buf []byte, limit int) (data []byte, segment int) {
 	used := 0
-	for n := 0; n < maxSegments; n++ {
+	for range maxSegments {
 		size := min(s.packet, limit-used)
-		if t.Segment > 0 {
-			size = min(size, t.Segment)
+		if segment > 0 {
+			size = min(size, segment)
 		}
-		made := s.datagram(buf[used:], size)
+		made := s.datagram(now, buf[used:], size)
 		if made == 0 {
 			break
 		}
 		used += made
-		if t.Segment == 0 {
-			t.Segment = made
+		if segment == 0 {
+			segment = made
 		}
-		if made < t.Segment {
+		if made < segment {
 			break
 		}
 	}
-	t.Data = buf[:used]
-	if !s.proven {
-		s.credit -= used
-	}
-	return t
+	return buf[:used], segment
 }
 
 // headerSize is the size of the clear header of this session's datagrams.
@@ -81,7 +96,7 @@ func (s *Session) headerSize() int {
 
 // datagram seals one datagram of at most size bytes at the start of buf and
 // returns its length, 0 when nothing is left or nothing fits.
-func (s *Session) datagram(buf []byte, size int) int {
+func (s *Session) datagram(now Instant, buf []byte, size int) int {
 	head := s.headerSize()
 	room := size - wire.TagSize
 	if room <= head+wire.FrameHeaderSize {
@@ -92,7 +107,7 @@ func (s *Session) datagram(buf []byte, size int) int {
 	for pri := range s.ready {
 		q := &s.ready[pri]
 		for q.head != 0 && cap(b)-len(b) > wire.DataOverhead {
-			b = s.fillData(b, q)
+			b = s.fillData(now, b, q)
 		}
 	}
 	if len(b) == head {
@@ -126,7 +141,7 @@ func (s *Session) fillControl(b []byte) []byte {
 }
 
 // fillData moves as much of the first ready answer into b as fits.
-func (s *Session) fillData(b []byte, q *readyQueue) []byte {
+func (s *Session) fillData(now Instant, b []byte, q *slotQueue) []byte {
 	sl := &s.slots[q.head-1]
 	n := min(len(sl.data), cap(b)-len(b)-wire.DataOverhead)
 	piece := sl.data[:n]
@@ -138,7 +153,7 @@ func (s *Session) fillData(b []byte, q *readyQueue) []byte {
 	sl.pos += n
 	s.Stats.Sent += uint64(n)
 	if len(sl.data) == 0 {
-		s.pop(q)
+		s.sent(now, q)
 	}
 	return b
 }
@@ -160,55 +175,4 @@ func (s *Session) seal(b []byte) []byte {
 		return s.sealer.SealFirst(b, *s.first)
 	}
 	return s.sealer.Seal(b, s.peer)
-}
-
-// probeSizes are the datagram sizes that are tried, in bytes of UDP payload:
-// Ethernet, the common jumbo frames, and loopback.
-var probeSizes = [...]int{1472, 4096, 8972, 65000}
-
-func (s *Session) restartProbing(now Instant) {
-	s.packet = basePacket
-	s.tried, s.probes = 0, 0
-	s.probeAt = now
-}
-
-// tickProbe tries the next size. Each is sent probeTries times; the target
-// reports what came, and what was sent meanwhile does not wait for it.
-func (s *Session) tickProbe(now Instant) {
-	if now < s.probeAt || !s.proven {
-		return
-	}
-	if s.tried >= len(probeSizes) || probeSizes[s.tried] > loopbackOnly && !s.addr.Addr().IsLoopback() {
-		s.probeAt = Never
-		return
-	}
-	if s.probes++; s.probes > probeTries {
-		s.probeAt = now.Add(probeRetry) // the path may change
-		s.probes = 0
-		return
-	}
-	s.probeSize = probeSizes[s.tried]
-	if s.addr.Addr().Is6() && s.probeSize == 1472 {
-		s.probeSize = 1452
-	}
-	s.probeAt = now.Add(probeAgain)
-}
-
-// sized takes the target's word on the largest datagram that came.
-func (s *Session) sized(now Instant, largest int) {
-	if largest < basePacket || largest <= s.packet && largest > requestDatagram {
-		return
-	}
-	if largest <= requestDatagram {
-		// Big datagrams vanish: start again from the small one, later.
-		s.restartProbing(now)
-		s.probeAt = now.Add(probeRetry)
-		return
-	}
-	s.packet = min(largest, probeSizes[len(probeSizes)-1])
-	for s.tried < len(probeSizes) && probeSizes[s.tried] <= s.packet+20 {
-		s.tried++
-	}
-	s.probes = 0
-	s.probeAt = now
 }

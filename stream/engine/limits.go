@@ -1,6 +1,10 @@
 package engine
 
-import "time"
+import (
+	"time"
+
+	"github.com/spate-project/spate/stream/wire"
+)
 
 // Bounds and time constants of the protocol logic. Each stands here once, with
 // the reason for its value; the bounds of sockets and goroutines are in
@@ -16,6 +20,8 @@ const (
 	// promise is the time within which a server answers a request, with data or
 	// with pending.
 	promise = 5 * time.Millisecond
+	// pendingSlack: a machine that is busy keeps it a little later.
+	pendingSlack = time.Millisecond
 	// silence is the least time without any datagram of a server, while an answer
 	// is due, after which another server is asked.
 	silence = 80 * time.Millisecond
@@ -28,7 +34,6 @@ const (
 	// tickShort and tickLong bound the time between two looks at the asks of a path.
 	tickShort = 2 * time.Millisecond
 	tickLong  = 10 * time.Millisecond
-	time1ms   = time.Millisecond
 	// oversleep: a timer later than this says that we did not run ourselves, so
 	// that the silence was ours.
 	oversleep = 10 * time.Millisecond
@@ -37,9 +42,12 @@ const (
 // The window (window.go).
 const (
 	initialWindow  = 64 << 10
-	minWindow      = 16 << 10
+	minWindow      = 8 << 10
 	maxWindow      = 4 << 20
 	windowStep     = 4 << 10 // growth in a round trip
+	windowPieces   = 8       // requests that share the window
+	leastPiece     = 4 << 10 // a request of less is out of proportion to its answer
+	mostPiece      = 128 << 10
 	maxShrink      = 0.5
 	heavyShrink    = 0.7
 	heavyLossPart  = 3 // a third of the bytes of a round
@@ -48,7 +56,7 @@ const (
 	maxTargetDelay = 25 * time.Millisecond
 	minRound       = 200 * time.Microsecond
 	baseSlots      = 4
-	baseSlotLength = 5 * time.Second
+	baseSlotLength = 2500 * time.Millisecond
 )
 
 // The target's side.
@@ -59,6 +67,9 @@ const (
 	// MaxFetches is how many fetches a client carries at once; more wait in the
 	// caller.
 	MaxFetches = 1024
+	// fetchSlots leaves room for fetches that came back, were found damaged and
+	// start over while the caller has filled their places.
+	fetchSlots = 2 * MaxFetches
 	// maxAsks is into how many separate ranges the missing bytes of one fetch may
 	// fall; a further gap joins its neighbour and some bytes come twice.
 	maxAsks = 16
@@ -70,11 +81,18 @@ const (
 	// newerPieces: a gap is asked for again after so many newer pieces, because
 	// datagrams may overtake one another.
 	newerPieces = 2
-	// preferredAsk is the length of one request when the window is small: less
-	// makes requests out of proportion to answers.
-	preferredAsk = 32 << 10
-	// leastPiece is the payload that a datagram carries at least on any path.
-	leastPiece = 1024
+	// maxPathAsks is how many ranges are under way on one path: a server takes
+	// MaxReads, and some may still be in work there that count as lost here.
+	maxPathAsks = MaxReads * 3 / 4
+	// maxTries bounds the counter of re-sends, which only stretches timers.
+	maxTries = 6
+	// leastPayload is what a datagram carries at least on any path.
+	leastPayload = 1024
+	// leastSealed pads a client's datagrams: the check of a new address, which a
+	// server may send in answer to one, is never longer.
+	leastSealed = 48
+	// heldMost is what an answer says that was held for longer than it can say.
+	heldMost = 1<<16 - 1
 	// darkLimit: so many asks in a row timed out while the server was heard.
 	darkLimit = 8
 	// cookiesTaken bounds the re-sends that cookies can cause.
@@ -98,8 +116,8 @@ const (
 	denyAgain     = 5 * time.Second
 	penaltyMin    = 2 * time.Second
 	penaltyMax    = 60 * time.Second
-	lingerOld     = 2 * time.Second // an old path is listened to for so long
-	noticeFirst   = 3 * time.Second // no server: say so
+	lingerOld     = 2 * time.Second         // an old path is listened to for so long
+	noticeFirst   = 2500 * time.Millisecond // no server: say so, within three seconds
 	noticeAgain   = 30 * time.Second
 	statusEvery   = 10 * time.Second
 	resumedLife   = time.Minute
@@ -110,8 +128,16 @@ const (
 	leaveWithin   = 200 * time.Millisecond // a replaced path that still has answers to bring
 	auxIdle       = 30 * time.Second
 	repairAgain   = 100 * time.Millisecond
-	repairGiveUp  = 10 * time.Second
-	pauseSettles  = time.Second // then a move is told, whatever the reads do
+	// repairGiveUp: a read that the serving server has no good copy for waits so
+	// long for one that cannot be reached; a disk's command takes no longer.
+	repairGiveUp = 30 * time.Second
+	pauseSettles = time.Second // then a move is told, whatever the reads do
+	restartAgain = time.Second // between two looks whether the server was restarted
+	busyMove     = time.Second // within which a target follows a busy server's advice
+	referralsMax = 4           // in a row; then the servers are asked anew, later
+	leastProbes  = 2           // before a server counts as silent
+	goneAgain    = time.Second // a store that is gone is looked for so often
+	flightBytes  = initialWindow
 	// Ranks of servers: alternates count from 0 in their order.
 	formerRank     = 500  // once an alternate, or named by a referral
 	configuredRank = 1000 // log-in servers as configured
@@ -131,12 +157,25 @@ const (
 	sessionIdle   = 35 * time.Second // three status messages lost and some
 	usedTicketMax = 1 << 17
 	controlMax    = 4 << 10 // bytes of control frames queued for one session
+	// jobBytes is how much of an answer one job may bring at once, sessionBytes
+	// the memory that one session may hold with what was read and not sent.
+	jobBytes     = 128 << 10
+	sessionBytes = 2 << 20
+	// Objects that a target may have verified: a second, and at once.
+	checkRate  = 20
+	checkBurst = 64
+	offerAgain = time.Second
+	// sessionMost is how long a session may last whose target does not renew it.
+	sessionMost = sessionLife + sessionLife/6
+	// checkSize is a datagram with a path check; it answers none that is shorter.
+	checkSize = wire.SealedSize + wire.FrameHeaderSize + 8 + wire.TagSize
 	// basePacket passes every path (RFC 9000 section 14.1 asks the same of its paths).
 	basePacket   = 1200
 	maxTrain     = 65507 // bytes of UDP payload, headers taken off
 	maxSegments  = 64
 	loopbackOnly = 9000 // larger datagrams are tried on loopback only
 	probeTries   = 3
+	probeSlack   = 20 // by which the header of IPv6 is longer
 	probeAgain   = 100 * time.Millisecond
 	probeRetry   = 10 * time.Minute
 	busyRetry    = 20 // milliseconds
@@ -146,7 +185,14 @@ const (
 	ticketEvery  = 5 * time.Minute
 	epochLength  = 30 * time.Minute
 	slotSpacing  = 2 * time.Millisecond // between two targets that move
-	hintRate     = 100                  // unsealed hints a second
+	hintRate     = 1000                 // unsealed hints a second
+	// flightRate is how many ticket flights a second are opened, at a few dozen
+	// microseconds each; flightsPerTicket how many in halfOpenLife with one ticket.
+	flightRate       = 20000
+	flightsPerTicket = 4
+	// reconnectWait: a reconnect is told to wait no longer than this.
+	reconnectWait = time.Second
+	bootWait      = 5 * time.Second
 	// A core makes about 2,000 handshakes a second; boots may take a part of it.
 	defaultBoots      = 500
 	defaultReconnects = 2000

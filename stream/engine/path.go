@@ -2,6 +2,7 @@ package engine
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/spate-project/spate/stream/secure"
 	"github.com/spate-project/spate/stream/wire"
@@ -23,42 +24,56 @@ type path struct {
 	// before it is open
 	handshake    *secure.Initiator
 	flight       *secure.Flight
-	flightReads  []uint32 // fetches that the flight asks for
+	flown        []flown // what the flight asks for
+	flownAt      Instant // when the flight that was answered went out, 0 when it is not known which
 	serverRandom [wire.ServerRandomSize]byte
 	started      Instant
 	again        Instant // when the first message or the flight is sent again
 	sends        int
 	cookies      int
+	hops         int // referrals in a row that led here
 
-	// once it is open
+	// once it is open: what is under way
 	rtt         rtt
 	win         window
-	outstanding int // bytes under way, pending ones included
-	pending     int // those that the server promised for later
-	heard       Instant
-	due         Instant // since when an answer is due that has not come, Never when none is
-	probes      int
-	nextProbe   Instant
-	tick        Instant
-	lastData    Instant
-	answered    [2]Instant // latest send time of an ask that was answered: read-ahead, demand
-	counter     uint64     // highest of the server's datagrams
-	lastFetch   uint32     // whose bytes that datagram brought
-	any         bool       // counter is valid
-	gaps        []*Fetch   // fetches with a gap that may still be filled
-	suspect     bool       // silent for too long
+	asks        int // ranges
+	outstanding int // bytes, pending ones included
+	pending     int // bytes that the server promised for later
+	gaps        []*Fetch
 	repair      fetchQueue // fetches that only this path may ask for
-	leaveAt     Instant    // a replaced path is left then at the latest
-	pingDue     bool
-	used        Instant // when a fetch was last sent, for paths of repair
-	aux         bool    // a path for repair, never the serving one
-	largest     int     // largest datagram that came
-	statusAt    Instant
-	statusDue   bool
-	statusSeq   uint32
-	pauseUS     uint32 // what leaving this path cost, for its server
-	pings       uint32
-	dark        int // asks that timed out in a row while the server was heard: big datagrams may vanish
+	answered    [2]Instant // latest send time of an ask that was answered: demand, read-ahead
+	lastData    Instant
+	used        Instant // when something was last asked for
+	tick        Instant // when the asks are looked through next
+
+	// and what is heard
+	heard     Instant
+	due       Instant // since when an answer is due that has not come, Never when none is
+	probes    int
+	nextProbe Instant
+	pings     uint32
+	pingDue   bool
+	hinted    Instant // somebody said that the server knows this session no more; Never when nobody did
+	suspect   bool    // silent for too long
+	counter   uint64  // highest of the server's datagrams
+	any       bool    // counter is valid
+	lastFetch uint32  // whose bytes that datagram brought
+	largest   int     // largest datagram that came
+	dark      int     // asks that timed out in a row while nothing large came
+
+	spent     bool // a key has sealed enough
+	aux       bool // for repair, never the serving one
+	leaveAt   Instant
+	statusAt  Instant
+	statusDue bool
+	statusSeq uint32
+	pauseUS   uint32 // what leaving this path cost, for its server
+}
+
+// flown is a range that a ticket flight asks for.
+type flown struct {
+	id       uint32
+	from, to int
 }
 
 type pathState uint8
@@ -70,7 +85,18 @@ const (
 	pathLeft // left or replaced; what still comes is taken
 )
 
-func (p *path) room() int { return p.win.bytes - p.outstanding }
+func (p *path) attempting() bool { return p.state == pathHello || p.state == pathResuming }
+
+// room is how many bytes more may be asked for. Something is always under way.
+func (p *path) room() int {
+	switch {
+	case p.asks >= maxPathAsks:
+		return 0
+	case p.outstanding == 0:
+		return MaxAnswer
+	}
+	return p.win.bytes - p.outstanding
+}
 
 // expect notes that the server owes an answer from now on.
 func (p *path) expect(now Instant) {
@@ -85,29 +111,45 @@ func (p *path) alive(now Instant) {
 	p.heard = now
 	p.probes = 0
 	p.suspect = false
+	p.hinted = Never
 	p.settleDue(now)
 }
 
 // settleDue starts the count of silence anew, if anything is due at all.
 func (p *path) settleDue(now Instant) {
+	p.due = Never
 	if p.outstanding > p.pending || p.pingDue || p.statusDue {
-		p.due = now
-		p.nextProbe = now.Add(p.rtt.resend())
-	} else {
-		p.due = Never
+		p.expect(now)
 	}
 }
 
-// reweigh takes over a change in what a fetch on this path has under way.
-func (p *path) reweigh(before, after weight) {
-	p.outstanding += after.outstanding - before.outstanding
-	p.pending += after.pending - before.pending
+// silentAt is when the server has been silent for too long, Never when it has
+// not been asked often enough to say.
+func (p *path) silentAt() Instant {
+	if p.due == Never || p.suspect || p.probes < leastProbes {
+		return Never
+	}
+	return p.due.Add(silence)
+}
+
+// hintedAt is when a hint that the server knows the session no more counts,
+// because the server would have answered by then.
+func (p *path) hintedAt() Instant {
+	if p.hinted == Never {
+		return Never
+	}
+	return p.hinted.Add(p.rtt.patience())
+}
+
+// inherit takes over what another path to the same server has learnt of the way.
+func (p *path) inherit(o *path) {
+	p.rtt, p.win = o.rtt, o.win
 }
 
 // server is what a client knows of one server.
 type server struct {
 	id        ServerID
-	named     bool // id and name are known
+	named     bool // id is known
 	name      string
 	addr      netip.AddrPort
 	rank      int    // alternates in their order, then the configured log-in servers
@@ -124,7 +166,7 @@ type server struct {
 
 // label is the server as a person should read it.
 func (s *server) label() string {
-	if s.named {
+	if s.name != "" {
 		return s.name
 	}
 	return s.addr.String()
@@ -134,7 +176,12 @@ func (s *server) label() string {
 func (s *server) fail(now Instant) {
 	wait := penaltyMin << min(s.penalty, 5)
 	s.penalty++
-	s.notBefore = now.Add(min(wait, penaltyMax))
+	s.aside(now, min(wait, penaltyMax))
+}
+
+// aside lets the server not be asked for so long.
+func (s *server) aside(now Instant, d time.Duration) {
+	s.notBefore = later(s.notBefore, now.Add(d))
 }
 
 func (s *server) works() {

@@ -66,7 +66,11 @@ func (c *Client) receiveFirst(now Instant, p *path, datagram []byte) {
 		p.server.id, p.server.named, p.server.name = first.Server, true, p.server.addr.String()
 	}
 	p.life = now.Add(resumedLife + c.spread(resumedLife/2))
+	if p.sends == 1 {
+		p.flownAt = p.started
+	}
 	c.opened(now, p)
+	c.ping(now, p) // the first sealed datagram proves us, and our address
 	c.accept(now, p, frames, counter, len(datagram))
 }
 
@@ -107,9 +111,11 @@ func (c *Client) receiveWelcome(now Instant, p *path, datagram []byte) {
 	case wire.ResultRefer:
 		c.referred(now, p, r)
 	case wire.ResultBusy:
-		s.note, s.tried = r.Sentence, now
-		s.notBefore = now.Add(min(time.Duration(r.RetryAfterMS)*time.Millisecond, retryAllMax))
+		s.note = r.Sentence
+		wait := min(time.Duration(r.RetryAfterMS)*time.Millisecond, retryAllMax)
+		s.aside(now, wait)
 		c.end(p)
+		c.nextTry = earlier(c.nextTry, now.Add(wait))
 	default:
 		c.refused(now, p, r.Code, r.Sentence)
 	}
@@ -158,38 +164,39 @@ func (c *Client) receiveHint(now Instant, from netip.AddrPort, datagram []byte) 
 		return
 	}
 	c.stats.Hints++
-	for _, p := range c.paths {
-		if p.server.addr != from {
-			continue
+	if p := c.current; h.Hint == wire.HintUnknownSession {
+		// A server that does know the session answers the ping, and the hint is forgotten.
+		if p != nil && p.server.addr == from && h.Receiver == p.peer && h.Counter < p.sealer.Counter() && p.hinted == Never {
+			p.hinted = now
+			c.ping(now, p)
 		}
-		switch {
-		case h.Hint == wire.HintUnknownSession:
-			if p == c.current && h.Receiver == p.peer && h.Counter < p.sealer.Counter() {
-				c.probeRestart(now, p)
-			}
-		case h.Receiver != p.index:
-		case h.Hint == wire.HintTicketRefused:
-			if p.state == pathResuming && !p.server.noTicket {
-				p.server.noTicket = true
-				c.attempt(now, p.server, p.why)
-			}
-		default:
-			p.server.note = h.Hint.String()
-		}
+		return
 	}
+	p := c.byIndex(h.Receiver)
+	if p == nil || p.server.addr != from {
+		return
+	}
+	if h.Hint == wire.HintTicketRefused && p.state == pathResuming && p.hinted == Never {
+		p.hinted = now
+		c.attempt(now, p.server, p.why, p.hops, false) // beside the flight, which may still be answered
+		return
+	}
+	p.server.note = h.Hint.String()
 }
 
 // accept handles the frames of an authentic datagram.
 func (c *Client) accept(now Instant, p *path, frames []byte, counter uint64, size int) {
 	was, wasFetch, missing := p.counter, p.lastFetch, uint64(0)
-	newest := !p.any || counter > p.counter
-	if newest {
+	if newest := !p.any || counter > p.counter; newest {
 		if p.any {
 			missing = counter - p.counter - 1
 		}
 		p.counter, p.any, p.lastFetch = counter, true, 0
 	}
 	p.largest = max(p.largest, size)
+	if size > requestDatagram {
+		p.dark = 0
+	}
 	revived := p.suspect
 	for rest := frames; len(rest) > 0; {
 		t, body, more, err := wire.Next(rest)
@@ -201,8 +208,8 @@ func (c *Client) accept(now Instant, p *path, frames []byte, counter uint64, siz
 		c.frame(now, p, t, body, counter, size)
 	}
 	p.alive(now)
-	if revived {
-		c.revived(now, p)
+	if revived && p == c.current {
+		c.revived(p)
 	}
 	if missing > 0 && wasFetch != 0 {
 		c.suspectTail(p, wasFetch, was, counter, int(min(missing, maxAsks)))
@@ -213,16 +220,19 @@ func (c *Client) accept(now Instant, p *path, frames []byte, counter uint64, siz
 func (c *Client) frame(now Instant, p *path, t wire.FrameType, body []byte, counter uint64, size int) {
 	switch t {
 	case wire.FrameData:
-		c.data(now, p, body, counter)
+		d, err := wire.ParseData(body)
+		if err != nil {
+			c.stats.Malformed++
+			return
+		}
+		c.data(now, p, &d, counter)
 	case wire.FramePending:
 		if f, err := wire.ParsePending(body); err == nil {
-			c.pended(now, p, f.ID, now)
+			c.pended(p, f.ID, now)
 		}
 	case wire.FrameBusy:
 		if f, err := wire.ParseBusy(body); err == nil {
-			c.stats.Busy++
-			again := now.Add(time.Duration(f.RetryAfterMS)*time.Millisecond - pendingAgain)
-			c.pended(now, p, f.ID, again)
+			c.busy(now, p, f)
 		}
 	case wire.FrameFailed:
 		if f, err := wire.ParseFailed(body); err == nil {
@@ -235,38 +245,21 @@ func (c *Client) frame(now Instant, p *path, t wire.FrameType, body []byte, coun
 }
 
 // data takes a piece of an answer.
-func (c *Client) data(now Instant, p *path, body []byte, counter uint64) {
-	d, err := wire.ParseData(body)
-	if err != nil {
-		c.stats.Malformed++
-		return
-	}
+func (c *Client) data(now Instant, p *path, d *wire.Data, counter uint64) {
 	c.stats.Bytes += uint64(len(d.Payload))
-	p.lastData, p.lastFetch, p.dark = now, d.ID, 0
+	p.lastData, p.lastFetch = now, d.ID
 	p.win.received(now, len(d.Payload), p.rtt.smoothed)
 	f := c.byID(d.ID)
-	if f == nil {
+	if f == nil || f.avoids(p.server) || f.alone && f.source != p.server {
 		c.stats.Late++
 		return
 	}
-	before := f.weigh()
 	if !f.settle(int(d.Total)) {
-		c.restart(now, f, p)
+		c.contradict(now, p, f)
 		return
 	}
-	if a := f.askAt(int(d.Position)); a != nil {
-		p.answered[f.priority()] = later(p.answered[f.priority()], a.sent)
-		if a.counter == 0 && a.tries == 1 && a.from == int(d.Position) && f.route == p {
-			trip := now.Sub(a.sent) - d.HeldTime()
-			p.rtt.sample(trip)
-			p.win.sample(now, trip)
-		}
-	}
-	fresh := f.put(now, int(d.Position), d.Payload, counter)
-	if f.route != nil {
-		f.route.reweigh(before, f.weigh())
-	}
-	if fresh == 0 && len(d.Payload) > 0 {
+	c.measure(now, p, f, d)
+	if fresh := f.put(now, p, int(d.Position), d.Payload, counter); fresh == 0 && len(d.Payload) > 0 {
 		c.stats.Late++
 	} else {
 		f.suppliedBy(p.server.id)
@@ -274,83 +267,129 @@ func (c *Client) data(now Instant, p *path, body []byte, counter uint64) {
 			c.moved(now)
 		}
 	}
-	switch {
-	case f.done():
+	if f.done() {
 		c.finish(now, f, nil)
-	case f.suspects > 0 && !f.listed && f.route == p:
-		f.listed = true
-		p.gaps = append(p.gaps, f)
+		return
 	}
+	c.list(f, p)
+	c.enqueue(f)
 }
 
-// restart begins a fetch anew whose answer two servers do not agree on: one of
-// them is wrong, and the hashes will tell which.
-func (c *Client) restart(now Instant, f *Fetch, p *path) {
+// measure takes the round trip of an answer's first datagram.
+func (c *Client) measure(now Instant, p *path, f *Fetch, d *wire.Data) {
+	i := f.askAt(int(d.Position))
+	if i < 0 || f.asks[i].path != p {
+		return
+	}
+	a := &f.asks[i]
+	p.answered[f.priority()] = later(p.answered[f.priority()], a.sent)
+	if a.told || a.tries > 1 || a.from != int(d.Position) || d.Held == heldMost {
+		return
+	}
+	trip := now.Sub(a.sent) - d.HeldTime()
+	p.rtt.sample(trip)
+	p.win.sample(now, a.sent, trip)
+}
+
+// contradict: two lengths were told of one answer, so somebody is wrong. When
+// the length is known from the index page, or the same server told both, it is
+// this one; else the bytes of one server alone will show.
+func (c *Client) contradict(now Instant, p *path, f *Fetch) {
 	c.stats.Contradictions++
-	c.unroute(f)
 	c.unqueue(f)
-	avoid := append(f.avoid, f.Servers...)
-	f.begin(f.started, f.id)
-	f.Expect = -1
-	f.avoid = avoid
-	c.place(now, f)
+	c.unlist(f)
+	if f.Expect >= 0 || f.alone {
+		f.avoid = append(f.avoid, p.server.id)
+		c.event(now, Event{
+			Kind: EventDamaged, From: p.server.label(), Code: wire.CodeDamaged, Text: wire.CodeDamaged.String(), Level: f.Level, Index: f.First,
+		})
+		c.sendFrame(p, wire.Bad{Level: f.Level, Index: uint64(f.First)})
+	}
+	f.alone, f.source = true, nil
+	f.reset()
+	c.place(f)
 }
 
 // pended notes that a server will answer later; until then silence about this
 // fetch is no sign of anything.
-func (c *Client) pended(now Instant, p *path, id uint32, since Instant) {
+func (c *Client) pended(p *path, id uint32, since Instant) {
 	f := c.byID(id)
-	if f == nil || f.route != p {
+	if f == nil {
 		return
 	}
-	before := f.weigh()
 	for i := range f.asks {
 		a := &f.asks[i]
-		if a.state == askWaiting || a.state == askPending {
-			a.state, a.at = askPending, since
+		if a.path == p && (a.state == askWaiting || a.state == askPending) {
 			p.answered[f.priority()] = later(p.answered[f.priority()], a.sent)
+			a.turn(askPending)
+			a.at = since
 		}
 	}
-	p.reweigh(before, f.weigh())
 }
 
-// failed takes a server's word that its copy of an object is no good.
+// busy: a bound of the server is reached. It wants to be asked again later, or
+// to be left for another server.
+func (c *Client) busy(now Instant, p *path, m wire.Busy) {
+	c.stats.Busy++
+	again := now.Add(time.Duration(m.RetryAfterMS)*time.Millisecond - pendingAgain)
+	if m.ID != 0 {
+		c.pended(p, m.ID, again)
+	}
+	for _, f := range c.fetches {
+		if m.ID == 0 && f != nil {
+			c.pended(p, f.id, again)
+		}
+	}
+	if m.Instead != "" && p == c.current && !c.move.active {
+		c.move = moving{active: true, at: now.Add(c.spread(busyMove)), to: m.Instead}
+	}
+}
+
+// failed takes a server's word that it cannot give an object: its copy is no
+// good, or its store is gone, which may come back.
 func (c *Client) failed(now Instant, p *path, m wire.Failed) {
 	f := c.byID(m.ID)
-	if f == nil || f.avoids(p.server.id) {
+	if f == nil || f.avoids(p.server) {
 		return
 	}
 	c.stats.ServerFailures++
-	c.event(now, Event{Kind: EventDamaged, From: p.server.label(), Code: m.Code, Text: m.Code.String(), Level: m.Level, Index: int64(m.Index)})
-	c.unroute(f)
+	if m.Code == wire.CodeStoreGone {
+		f.gone = true
+		c.storeGone(now, p)
+	} else {
+		c.event(now, Event{Kind: EventDamaged, From: p.server.label(), Code: m.Code, Text: m.Code.String(), Level: m.Level, Index: int64(m.Index)})
+	}
 	c.unqueue(f)
 	f.avoid = append(f.avoid, p.server.id)
-	f.again()
-	c.place(now, f)
+	f.again(p)
+	c.place(f)
+}
+
+// storeGone: what this server serves from is not there any more, so another
+// server should serve altogether.
+func (c *Client) storeGone(now Instant, p *path) {
+	p.server.note = wire.CodeStoreGone.Sentence()
+	if p != c.current || c.move.active {
+		return
+	}
+	c.event(now, Event{Kind: EventDamaged, From: p.server.label(), Code: wire.CodeStoreGone, Text: p.server.note, Level: 0, Index: -1})
+	c.move = moving{active: true, at: now}
 }
 
 // suspectTail: datagrams are missing right behind one that brought bytes of a
 // fetch and did not complete it, so what should have followed may be lost.
 func (c *Client) suspectTail(p *path, id uint32, was, counter uint64, missing int) {
 	f := c.byID(id)
-	if f == nil || f.route != p {
+	if f == nil {
 		return
 	}
-	before := f.weigh()
 	for i := range f.asks {
-		a := &f.asks[i]
-		if a.state != askWaiting || a.counter != was {
-			continue
+		if a := &f.asks[i]; a.path == p && a.state == askWaiting && a.told && a.counter == was {
+			f.cut(i, missing*max(p.largest, leastPayload), counter)
+			break
 		}
-		n := min(a.to-a.from, missing*max(p.largest, leastPiece))
-		f.cut(i, n, counter)
-		break
 	}
-	p.reweigh(before, f.weigh())
-	if f.suspects > 0 && !f.listed {
-		f.listed = true
-		p.gaps = append(p.gaps, f)
-	}
+	c.list(f, p)
 }
 
 // scanGaps asks again for gaps that newer datagrams have overtaken often enough.
@@ -360,21 +399,15 @@ func (c *Client) scanGaps(p *path, counter uint64) {
 	}
 	keep := p.gaps[:0]
 	for _, f := range p.gaps {
-		if !f.listed || f.route != p {
-			continue
-		}
-		before := f.weigh()
-		lost := f.age(counter)
-		if lost > 0 {
+		if lost := f.age(p, counter); lost > 0 {
 			c.stats.Lost++
-			p.win.lost(lost)
-			p.reweigh(before, f.weigh())
+			p.win.miss(lost)
 			c.enqueue(f)
 		}
-		if f.suspects > 0 {
+		if f.gaps(p) {
 			keep = append(keep, f)
 		} else {
-			f.listed = false
+			f.listed = nil
 		}
 	}
 	clear(p.gaps[len(keep):])

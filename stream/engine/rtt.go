@@ -37,3 +37,9 @@ func (r *rtt) resend() time.Duration {
 	}
 	return max(4*r.smoothed, minResend)
 }
+
+// patience is the time after which an answer is overdue that others, asked for
+// later, have overtaken.
+func (r *rtt) patience() time.Duration {
+	return r.smoothed + 4*r.variation + promise + pendingSlack
+}

@@ -3,54 +3,94 @@ package engine
 // Schedule shares one socket's sending between sessions by deficit round robin
 // (Shreedhar and Varghese, SIGCOMM 1995): each visit grants a session quantum
 // bytes more, so that sessions get equal shares whatever the sizes of their
-// datagrams are. It has no lock; the zero value is ready.
+// datagrams are. What a session has to say beside data (pending, pong, going
+// away) goes before the data of all others, at the session's own expense: with
+// a thousand sessions a round takes longer than a target bears silence. It has
+// no lock; the zero value is ready. Add and Sent look into the session, Next
+// does not.
 type Schedule struct {
-	queue []*Session
-	head  int
+	data   sessionQueue
+	urgent sessionQueue
+}
+
+// schedulePlace is what a Schedule keeps in a session.
+type schedulePlace struct {
+	data, urgent bool // stands in that queue
+	deficit      int  // bytes that it may send more
 }
 
 // quantum is one full train.
 const quantum = maxTrain
 
-// Add puts a session with output in line, unless it stands there already.
-func (q *Schedule) Add(s *Session) {
-	if s.scheduled {
-		return
-	}
-	s.scheduled = true
-	if q.head > 0 && len(q.queue) == cap(q.queue) {
-		n := copy(q.queue, q.queue[q.head:])
-		clear(q.queue[n:])
-		q.queue, q.head = q.queue[:n], 0
-	}
-	q.queue = append(q.queue, s)
+// sessionQueue is a ring that grows.
+type sessionQueue struct {
+	ring []*Session
+	head int
+	n    int
 }
 
-// Len is how many sessions stand in line.
-func (q *Schedule) Len() int { return len(q.queue) - q.head }
+func (q *sessionQueue) push(s *Session) {
+	if q.n == len(q.ring) {
+		ring := make([]*Session, max(16, 2*len(q.ring)))
+		for i := range q.n {
+			ring[i] = q.ring[(q.head+i)&(len(q.ring)-1)]
+		}
+		q.ring, q.head = ring, 0
+	}
+	q.ring[(q.head+q.n)&(len(q.ring)-1)] = s
+	q.n++
+}
+
+func (q *sessionQueue) pop() *Session {
+	s := q.ring[q.head]
+	q.ring[q.head] = nil
+	q.head = (q.head + 1) & (len(q.ring) - 1)
+	q.n--
+	return s
+}
+
+// Add puts a session with output in line, unless it stands there already.
+func (q *Schedule) Add(s *Session) {
+	p := &s.place
+	if !p.urgent && s.urgent() && p.deficit > -quantum {
+		p.urgent = true
+		q.urgent.push(s)
+	}
+	if !p.data {
+		p.data = true
+		q.data.push(s)
+	}
+}
+
+// Len is how many turns are due.
+func (q *Schedule) Len() int { return q.data.n + q.urgent.n }
 
 // Next gives the session whose turn it is and how many bytes it may send, and
-// takes it out of line. The caller fills a train and says with Sent how it went.
+// takes it out of line. The caller fills a train, even when the session has no
+// output any more, and says with Sent how it went.
 func (q *Schedule) Next() (s *Session, limit int) {
-	if q.Len() == 0 {
+	if q.urgent.n > 0 {
+		s = q.urgent.pop()
+		s.place.urgent = false
+		return s, basePacket
+	}
+	if q.data.n == 0 {
 		return nil, 0
 	}
-	s = q.queue[q.head]
-	q.queue[q.head] = nil
-	if q.head++; q.head == len(q.queue) {
-		q.queue, q.head = q.queue[:0], 0
-	}
-	s.scheduled = false
-	s.deficit = min(s.deficit+quantum, 2*quantum)
-	return s, s.deficit
+	s = q.data.pop()
+	p := &s.place
+	p.data = false
+	p.deficit = min(p.deficit+quantum, 2*quantum)
+	return s, p.deficit
 }
 
 // Sent charges a session for n bytes and puts it back in line when it has more.
 func (q *Schedule) Sent(s *Session, n int) {
-	s.deficit -= n
-	if s.HasOutput() {
+	s.place.deficit -= n
+	switch {
+	case s.HasOutput():
 		q.Add(s)
-	} else {
-		s.deficit = 0
+	case s.place.deficit > 0:
+		s.place.deficit = 0
 	}
 }

@@ -32,9 +32,10 @@ type Server struct {
 	cfg      ServerConfig
 	epoch    uint32
 	epochAt  Instant // when the epoch began here
-	halfOpen int
+	halfOpen halfOpen
 	boots    budget
 	returns  budget
+	flights  budget
 	hints    budget
 	used     map[[secure.TicketIDSize]byte]usedTicket
 	oldUsed  map[[secure.TicketIDSize]byte]usedTicket // of the epoch before
@@ -42,9 +43,42 @@ type Server struct {
 	Stats    ServerStats
 }
 
+// usedTicket is what is remembered of a ticket: its latest flight and the
+// session that it made, and how many flights there were since the first of
+// late.
 type usedTicket struct {
 	random  [wire.RandomSize]byte
 	session *Session
+	since   Instant
+	flights int
+}
+
+// halfOpen counts accepted handshakes that have not been settled, those of the
+// current stretch of halfOpenLife and of the one before: what is older has
+// ended by itself.
+type halfOpen struct {
+	counts [2]int
+	turn   Instant
+}
+
+func (h *halfOpen) count(now Instant) int {
+	for now >= h.turn && h.counts != [2]int{} {
+		h.counts = [2]int{0, h.counts[0]}
+		h.turn = h.turn.Add(halfOpenLife)
+	}
+	if h.counts == [2]int{} {
+		h.turn = now.Add(halfOpenLife)
+	}
+	return h.counts[0] + h.counts[1]
+}
+
+func (h *halfOpen) settle() {
+	for i := range h.counts {
+		if h.counts[i] > 0 {
+			h.counts[i]--
+			return
+		}
+	}
 }
 
 // ServerStats counts what came before sessions.
@@ -57,6 +91,7 @@ type ServerStats struct {
 	Malformed uint64
 	Forged    uint64
 	Hints     uint64
+	Dropped   uint64 // ticket flights beyond a bound
 }
 
 // NewServer makes a server engine.
@@ -70,8 +105,8 @@ func NewServer(now Instant, cfg ServerConfig) *Server {
 	return &Server{
 		cfg: cfg, epoch: max(cfg.Epoch, 1), epochAt: now,
 		boots: newBudget(cfg.Boots, cfg.Boots), returns: newBudget(cfg.Reconnects, cfg.Reconnects),
-		hints: newBudget(hintRate, hintRate),
-		used:  make(map[[secure.TicketIDSize]byte]usedTicket),
+		flights: newBudget(flightRate, flightRate), hints: newBudget(hintRate, hintRate),
+		used: make(map[[secure.TicketIDSize]byte]usedTicket),
 	}
 }
 
@@ -79,7 +114,6 @@ func NewServer(now Instant, cfg ServerConfig) *Server {
 type Greeting struct {
 	From  netip.AddrPort
 	Local netip.Addr
-	size  int
 	r     *secure.Responder
 	login wire.Login
 }
@@ -98,7 +132,7 @@ func (s *Server) Greet(from netip.AddrPort, local netip.Addr, datagram []byte) (
 	default:
 		return nil, nil, err
 	}
-	g = &Greeting{From: from, Local: local, size: len(datagram), r: r}
+	g = &Greeting{From: from, Local: local, r: r}
 	if g.login, err = wire.ParseLogin(r.Login); err != nil {
 		return nil, nil, err
 	}
@@ -132,11 +166,7 @@ func (s *Server) Decide(now Instant, g *Greeting, index uint32) (Decision, wire.
 		d.RetryAfterMS = uint32(retryAllMax.Milliseconds())
 	}
 	if d.Result == wire.ResultAccept || d.Result == wire.ResultRefer {
-		b := &s.boots
-		if g.login.Flags&wire.LoginReconnect != 0 {
-			b = &s.returns
-		}
-		if ok, wait := b.take(now); !ok || s.halfOpen >= halfOpenMax {
+		if wait := s.admit(now, g.login.Flags&wire.LoginReconnect != 0); wait > 0 {
 			d = Decision{Result: wire.ResultBusy, Code: wire.CodeTooMany, PSK: d.PSK, RetryAfterMS: uint32(wait.Milliseconds()) + 1}
 		}
 	}
@@ -149,7 +179,7 @@ func (s *Server) Decide(now Instant, g *Greeting, index uint32) (Decision, wire.
 	}
 	switch d.Result {
 	case wire.ResultAccept:
-		s.halfOpen++
+		s.halfOpen.counts[0]++
 	case wire.ResultBusy:
 		s.Stats.Busy++
 	case wire.ResultDeny:
@@ -161,6 +191,21 @@ func (s *Server) Decide(now Instant, g *Greeting, index uint32) (Decision, wire.
 		}
 	}
 	return d, reply
+}
+
+// admit takes a log-in from its budget, or says how long it is to wait.
+func (s *Server) admit(now Instant, reconnect bool) time.Duration {
+	b, most := &s.boots, bootWait
+	if reconnect {
+		b, most = &s.returns, reconnectWait
+	}
+	if s.halfOpen.count(now) >= halfOpenMax {
+		return most
+	}
+	if ok, wait := b.take(now); !ok {
+		return min(wait, most)
+	}
+	return 0
 }
 
 // Welcome seals the reply and, when it accepts, makes the half-open session.
@@ -175,21 +220,25 @@ func (g *Greeting) Welcome(now Instant, rng io.Reader, d Decision, reply wire.Lo
 		return b, nil, nil
 	}
 	who := Who{Key: g.r.Device, MAC: g.login.MAC, Addr: g.From, Login: g.login, Content: d.Disk.Content}
-	sess := newSession(now, who, d, keys, index, g.r.Head.Index)
-	sess.addr, sess.local = g.From, g.Local
+	sess := newSession(now, rng, who, d, keys, index, g.r.Head.Index)
+	sess.local = g.Local
 	return b, sess, nil
 }
 
-func newSession(now Instant, who Who, d Decision, keys secure.Keys, index, peer uint32) *Session {
-	return &Session{
-		Who: who, Disk: d.Disk, Image: d.Image, index: index, peer: peer,
+func newSession(now Instant, rng io.Reader, who Who, d Decision, keys secure.Keys, index, peer uint32) *Session {
+	s := &Session{
+		Who: who, Disk: d.Disk, Image: d.Image, index: index, peer: peer, addr: who.Addr,
 		sealer: secure.NewSealer(keys.Send, keys.Cipher), opener: secure.NewOpener(keys.Receive, keys.Cipher, secure.WindowServer),
 		born: now, heard: now, ticketAt: now, due: Never, packet: basePacket, probeAt: now, wants: true,
+		checks: newBudget(checkRate, checkBurst),
 	}
+	readFull(rng, s.seed[:])
+	return s
 }
 
-// Settled notes that a half-open session has been confirmed or has expired.
-func (s *Server) Settled() { s.halfOpen-- }
+// Settled notes that a session made by a handshake has been confirmed or has
+// ended before.
+func (s *Server) Settled() { s.halfOpen.settle() }
 
 // ticket makes a ticket for a target.
 func (s *Server) ticket(who Who, content wire.Content) (wire.Ticket, error) {
@@ -233,6 +282,10 @@ type Resumed struct {
 // Resume takes a ticket flight.
 func (s *Server) Resume(now Instant, from netip.AddrPort, local netip.Addr, datagram []byte, index uint32) Resumed {
 	s.Stats.Flights++
+	if ok, _ := s.flights.take(now); !ok {
+		s.Stats.Dropped++ // it is sent again
+		return Resumed{}
+	}
 	r, err := s.cfg.Farm.OpenResume(datagram)
 	if err != nil {
 		s.Stats.Forged++
@@ -243,7 +296,10 @@ func (s *Server) Resume(now Instant, from netip.AddrPort, local netip.Addr, data
 	}
 	s.LearnEpoch(now, r.Ticket.Epoch)
 	u, seen := s.lookUp(r.ID)
-	if seen && u.random == r.TargetRandom && u.session != nil && u.session.Who.Addr == from {
+	if seen && u.session != nil && u.random == r.TargetRandom {
+		if u.session.Who.Addr != from {
+			return Resumed{} // a recording, or the target has moved and will make a new flight
+		}
 		return Resumed{Session: u.session, Frames: r.Frames}
 	}
 	proven := s.cfg.Cookies.Check2(datagram, from)
@@ -252,11 +308,19 @@ func (s *Server) Resume(now Instant, from netip.AddrPort, local netip.Addr, data
 		s.Stats.Cookies++
 		return Resumed{Answer: s.cfg.Cookies.Reply(nil, datagram, from)}
 	}
+	if now.Sub(u.since) >= halfOpenLife {
+		u.since, u.flights = now, 0
+	}
+	if u.flights++; u.flights > flightsPerTicket {
+		s.Stats.Dropped++
+		return Resumed{}
+	}
 	sess := s.resumed(now, from, local, r, index)
 	sess.proven = proven
 	sess.credit = unprovenBytes
-	if len(s.used) < usedTicketMax {
-		s.used[r.ID] = usedTicket{random: r.TargetRandom, session: sess}
+	if seen || len(s.used) < usedTicketMax {
+		u.random, u.session = r.TargetRandom, sess
+		s.used[r.ID] = u
 		sess.ticket = r.ID
 	}
 	return Resumed{Session: sess, Made: true, Frames: r.Frames}
@@ -286,8 +350,8 @@ func (s *Server) resumed(now Instant, from netip.AddrPort, local netip.Addr, r s
 	if r.Ticket.Epoch+1 < s.epoch {
 		d = Decision{Result: wire.ResultDeny, Code: wire.CodeKeysExpired}
 	}
-	sess := newSession(now, who, d, r.Keys(first.Random, secure.ServerID(s.cfg.ID)), index, r.Head.Index)
-	sess.addr, sess.local, sess.first, sess.fresh = from, local, &first, true
+	sess := newSession(now, s.cfg.Random, who, d, r.Keys(first.Random, secure.ServerID(s.cfg.ID)), index, r.Head.Index)
+	sess.local, sess.first, sess.fresh = local, &first, true
 	if d.Result != wire.ResultAccept {
 		s.Stats.Refused++
 		sess.Close(d.Code, d.Sentence)

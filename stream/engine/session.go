@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"net/netip"
 	"time"
 
@@ -33,27 +35,32 @@ type Session struct {
 	ended     bool
 	born      Instant
 	heard     Instant
-	counter   uint64 // highest of the target's datagrams
+	counter   uint64   // highest of the target's datagrams
+	seed      [16]byte // makes the tokens of path checks
 
 	slots   []slot // grows to MaxReads
 	taken   int    // slots not free
-	reading int    // slots in state slotReading
-	ready   [2]readyQueue
+	owed    int    // slots that wait for their bytes
+	inWork  int    // bytes of buffers that are being filled or wait to be sent
+	waiting [2]slotQueue
+	ready   [2]slotQueue
 	jobs    []Job
+	checks  budget // objects to verify because the target says so
 	control []byte // whole frames
 
 	packet    int // bytes of a datagram toward the target
 	tried     int // index into the sizes to probe
 	probes    int
+	probed    int // the largest size that was tried
 	probeAt   Instant
 	probeSize int
 	check     pathCheck
 	away      awayState
 	wants     bool // an offer of alternates and perhaps a ticket
-	fresh     bool // resumed: a new ticket is due, whatever the age of the old one
+	fresh     bool // a new ticket is due, whatever the age of the old one
+	offered   Instant
 	ticketAt  Instant
-	scheduled bool    // stands in a Schedule
-	deficit   int     // bytes that it may send more
+	place     schedulePlace
 	due       Instant // when the oldest read must be told to be pending
 	Status    wire.Status
 	Stats     SessionStats
@@ -73,35 +80,6 @@ type SessionStats struct {
 	Left      wire.LeaveReason
 	Pause     time.Duration // as the target told when it left
 }
-
-type slotState uint8
-
-const (
-	slotFree slotState = iota
-	slotReading
-	slotSending
-)
-
-// slot is one request range in work.
-type slot struct {
-	state   slotState
-	told    bool // pending was sent
-	demand  bool
-	level   uint8
-	id      uint32
-	first   int64
-	count   int
-	pos, to int // what is still to be sent
-	total   int // of the whole answer, once known
-	arrived Instant
-	held    time.Duration
-	buf     Buffer
-	data    []byte // rest of buf that is not sent
-	next    int    // of the ready queue, slot number + 1
-}
-
-// readyQueue is a list of slots, linked through slot.next.
-type readyQueue struct{ head, tail int }
 
 type pathCheck struct {
 	addr  netip.AddrPort
@@ -157,36 +135,10 @@ func (s *Session) Receive(now Instant, from netip.AddrPort, local netip.Addr, da
 	if from == s.addr {
 		s.proven = true
 		s.local = local
-	} else if counter > s.counter {
-		s.wander(now, from, local, datagram)
+	} else if counter > s.counter && len(datagram) >= checkSize {
+		s.wander(now, from, local, counter)
 	}
 	s.counter = max(s.counter, counter)
-	s.take(now, from, frames)
-}
-
-// Flight takes the frames of the ticket flight that made the session; a
-// flight that was sent again asks for the same once more.
-func (s *Session) Flight(now Instant, from netip.AddrPort, frames []byte) {
-	if !s.ended && from == s.addr {
-		s.take(now, from, frames)
-	}
-}
-
-// Refuse gives a job back that the owner has no room for now.
-func (s *Session) Refuse(j Job) {
-	sl := &s.slots[j.Slot]
-	if s.ended || sl.state != slotReading || sl.id != j.ID {
-		return
-	}
-	s.reading--
-	s.taken--
-	*sl = slot{}
-	s.Stats.Refused++
-	s.queue(wire.Busy{ID: j.ID, RetryAfterMS: busyRetry})
-}
-
-// take handles the frames of an authentic datagram or flight.
-func (s *Session) take(now Instant, from netip.AddrPort, frames []byte) {
 	for len(frames) > 0 {
 		t, body, rest, err := wire.Next(frames)
 		if err != nil {
@@ -194,26 +146,46 @@ func (s *Session) take(now Instant, from netip.AddrPort, frames []byte) {
 			return
 		}
 		frames = rest
-		if t == wire.FrameRead {
-			r, err := wire.ParseRead(body)
-			if err != nil {
-				s.Stats.Malformed++
-				continue
-			}
-			s.read(now, &r)
-			continue
-		}
 		s.frame(now, from, t, body)
+	}
+}
+
+// Flight takes the frames of the ticket flight that made the session: reads,
+// and nothing else. A flight that is sent again asks for the same once more;
+// when the target has used the session's own keys, it can only be a recording.
+func (s *Session) Flight(now Instant, from netip.AddrPort, frames []byte) {
+	if s.ended || s.first == nil || from != s.addr {
+		return
+	}
+	for len(frames) > 0 {
+		t, body, rest, err := wire.Next(frames)
+		if err != nil || t != wire.FrameRead && t != wire.FramePad {
+			s.Stats.Malformed++
+			return
+		}
+		frames = rest
+		if t == wire.FrameRead {
+			s.frame(now, from, t, body)
+		}
 	}
 }
 
 func (s *Session) frame(now Instant, from netip.AddrPort, t wire.FrameType, body []byte) {
 	switch t {
+	case wire.FrameRead:
+		r, err := wire.ParseRead(body)
+		if err != nil {
+			s.Stats.Malformed++
+			return
+		}
+		s.read(now, &r)
+	case wire.FramePing:
+		if f, err := wire.ParsePing(body); err == nil {
+			s.queue(wire.Pong{Token: f.Token})
+		}
 	case wire.FrameStatus:
 		if f, err := wire.ParseStatus(body); err == nil {
-			s.Status = f
-			s.queue(wire.StatusReply{Seq: f.Seq})
-			s.wants = true
+			s.status(now, f)
 		}
 	case wire.FrameLeave:
 		if f, err := wire.ParseLeave(body); err == nil {
@@ -221,235 +193,80 @@ func (s *Session) frame(now Instant, from netip.AddrPort, t wire.FrameType, body
 			s.End()
 		}
 	case wire.FrameBad:
-		if f, err := wire.ParseBad(body); err == nil && s.valid(f.Level, int64(f.Index), 1) {
-			s.jobs = append(s.jobs, Job{Session: s, Slot: CheckSlot, Level: f.Level, First: int64(f.Index), Count: 1, Arrived: now})
+		if f, err := wire.ParseBad(body); err == nil {
+			s.bad(now, f)
 		}
 	case wire.FrameSize:
 		if f, err := wire.ParseSize(body); err == nil {
 			s.sized(now, int(f.Largest))
 		}
 	case wire.FrameGoingAwayAck:
-		if f, err := wire.ParseGoingAwayAck(body); err == nil && f.Number == s.away.frame.Number && s.away.active {
+		if f, err := wire.ParseGoingAwayAck(body); err == nil && f.Number == s.away.frame.Number && s.away.active && !s.away.acked {
 			s.away.acked = true
 			s.away.again = now.Add(awayReminder)
 		}
 	case wire.FramePathAnswer:
-		if f, err := wire.ParsePathAnswer(body); err == nil && s.check.token != 0 && f.Token == s.check.token && from == s.check.addr {
-			s.addr, s.local, s.proven = s.check.addr, s.check.local, true
-			s.check = pathCheck{}
-			s.restartProbing(now)
+		if f, err := wire.ParsePathAnswer(body); err == nil {
+			s.answered(now, from, f.Token)
 		}
-	case wire.FramePing:
-		if f, err := wire.ParsePing(body); err == nil {
-			s.queue(wire.Pong{Token: f.Token})
+	}
+}
+
+// status takes the target's own account, which is also a request for an offer.
+func (s *Session) status(now Instant, f wire.Status) {
+	s.Status = f
+	s.queue(wire.StatusReply{Seq: f.Seq})
+	if now.Sub(s.offered) >= offerAgain {
+		s.wants = true
+	}
+	if s.taken == 0 {
+		s.slots = nil // an idle session keeps no memory of its busy times
+		if len(s.jobs) == 0 {
+			s.jobs = nil
 		}
+	}
+}
+
+// bad asks for the verification of an object that a target says is bad, as
+// often as an honest target can need it.
+func (s *Session) bad(now Instant, f wire.Bad) {
+	if !s.valid(f.Level, int64(f.Index), 1) {
+		return
+	}
+	if ok, _ := s.checks.take(now); ok {
+		s.jobs = append(s.jobs, Job{Session: s, Slot: CheckSlot, Level: f.Level, First: int64(f.Index), Count: 1, Arrived: now})
+	} else {
+		s.Stats.Refused++
 	}
 }
 
 // wander: an authentic datagram came from another address. The session moves
 // there when an echo has shown that the target receives there.
-func (s *Session) wander(now Instant, from netip.AddrPort, local netip.Addr, datagram []byte) {
+func (s *Session) wander(now Instant, from netip.AddrPort, local netip.Addr, counter uint64) {
 	if s.check.addr == from && now.Sub(s.check.at) < checkAgain {
 		return
 	}
 	if s.check.addr != from {
-		s.check = pathCheck{addr: from, local: local, token: checkToken(datagram)}
+		s.check = pathCheck{addr: from, local: local, token: s.token(counter)}
 	}
 	s.check.send, s.check.at = true, now
 }
 
-// checkToken takes a token that nobody else can know out of the tag of an
-// authentic datagram: unpredictable for whoever does not hold the key, and seen
-// only by the path on which it came.
-func checkToken(datagram []byte) uint64 { return le64(datagram[len(datagram)-8:]) | 1 }
-
-// valid tells whether objects lie within the vDisk.
-func (s *Session) valid(level uint8, first int64, count int) bool {
-	if level > s.Disk.Levels {
-		return false
-	}
-	n := objects(&s.Disk, level)
-	return first >= 0 && count > 0 && first < n && int64(count) <= n-first
+// token makes the token of a path check, which only who receives it knows.
+func (s *Session) token(counter uint64) uint64 {
+	sum := sha256.Sum256(binary.LittleEndian.AppendUint64(s.seed[:len(s.seed):len(s.seed)], counter))
+	return le64(sum[:])
 }
 
-// objects is how many objects a level has.
-func objects(d *wire.Disk, level uint8) int64 {
-	n := (d.Size + int64(d.ChunkSize) - 1) / int64(d.ChunkSize)
-	for range level {
-		n = (n + Fanout - 1) / Fanout
-	}
-	return n
-}
-
-// longest is the upper bound of an answer.
-func (s *Session) longest(level uint8, count int) int {
-	if level == 0 {
-		return count * int(s.Disk.ChunkSize)
-	}
-	return count * PageBound
-}
-
-// read takes a request.
-func (s *Session) read(now Instant, r *wire.Read) {
-	s.Stats.Reads++
-	bound := s.longest(r.Level, int(r.Count))
-	if !s.valid(r.Level, int64(r.First), int(r.Count)) || bound > MaxAnswer {
-		s.Stats.Refused++
-		s.queue(wire.Failed{ID: r.ID, Level: r.Level, Index: r.First, Code: wire.CodeOutOfBounds})
+// answered takes the echo of a path check.
+func (s *Session) answered(now Instant, from netip.AddrPort, token uint64) {
+	if !s.check.addr.IsValid() || from != s.check.addr || token != s.check.token {
 		return
 	}
-	if r.N == 0 {
-		s.readRange(now, r, 0, bound)
-	}
-	for i := range r.Ranges[:r.N] {
-		from, to := int(r.Ranges[i].From), min(int(r.Ranges[i].To), bound)
-		if from < to {
-			s.readRange(now, r, from, to)
-		}
-	}
-}
-
-func (s *Session) readRange(now Instant, r *wire.Read, from, to int) {
-	free := -1
-	for i, seen := 0, 0; i < len(s.slots) && (seen < s.taken || free < 0); i++ {
-		sl := &s.slots[i]
-		if sl.state == slotFree {
-			if free < 0 {
-				free = i
-			}
-			continue
-		}
-		seen++
-		if sl.id == r.ID && sl.covers(from, to) {
-			s.join(sl)
-			return
-		}
-	}
-	if free < 0 && len(s.slots) < MaxReads {
-		s.slots = append(s.slots, slot{})
-		free = len(s.slots) - 1
-	}
-	if free < 0 {
-		s.Stats.Refused++
-		s.queue(wire.Busy{ID: r.ID, RetryAfterMS: busyRetry})
-		return
-	}
-	s.slots[free] = slot{
-		state: slotReading, demand: r.Priority == wire.Demand, level: r.Level, id: r.ID, first: int64(r.First), count: int(r.Count),
-		pos: from, to: to, total: -1, arrived: now,
-	}
-	s.taken++
-	s.reading++
-	s.submit(free)
-	s.due = earlier(s.due, now.Add(pendingAfter))
-}
-
-// covers tells whether the bytes [from, to) are among those still to be sent.
-func (sl *slot) covers(from, to int) bool {
-	if sl.total >= 0 {
-		to = min(to, sl.total)
-	}
-	return sl.pos <= from && from < to && to <= sl.to
-}
-
-// join handles a request that is in work already: it is told to wait, unless
-// its bytes are on their way.
-func (s *Session) join(sl *slot) {
-	s.Stats.Joined++
-	if sl.state == slotReading {
-		sl.told = true
-		s.Stats.Pending++
-		s.queue(wire.Pending{ID: sl.id})
-	}
-}
-
-func (s *Session) submit(i int) {
-	sl := &s.slots[i]
-	s.jobs = append(s.jobs, Job{
-		Session: s, Slot: i, ID: sl.id, Level: sl.level, Demand: sl.demand, First: sl.first, Count: sl.count,
-		From: sl.pos, To: sl.to, Arrived: sl.arrived,
-	})
-}
-
-// Jobs moves the reads that are wanted into dst.
-func (s *Session) Jobs(dst []Job) []Job {
-	dst = append(dst, s.jobs...)
-	s.jobs = s.jobs[:0]
-	return dst
-}
-
-// Complete takes the bytes of a job from its From on; total is the length of
-// the whole answer. The session owns buf until it frees it.
-func (s *Session) Complete(now Instant, j Job, buf Buffer, total int) {
-	sl := &s.slots[j.Slot]
-	if s.ended || sl.state != slotReading || sl.id != j.ID || sl.pos != j.From {
-		buf.Free()
-		return
-	}
-	s.reading--
-	sl.total = total
-	sl.to = min(sl.to, total)
-	sl.pos = min(sl.pos, sl.to) // a range behind the end is answered with the length alone
-	sl.held = now.Sub(sl.arrived)
-	sl.buf = buf
-	sl.data = buf.Bytes()
-	if n := sl.to - sl.pos; len(sl.data) > n {
-		sl.data = sl.data[:max(n, 0)]
-	}
-	sl.state = slotSending
-	s.push(j.Slot)
-}
-
-// Fail takes a job that cannot be answered: index is the object of which this
-// server has no good copy.
-func (s *Session) Fail(j Job, index int64, code wire.Code) {
-	sl := &s.slots[j.Slot]
-	if s.ended || sl.state != slotReading || sl.id != j.ID {
-		return
-	}
-	s.reading--
-	s.taken--
-	*sl = slot{}
-	s.queue(wire.Failed{ID: j.ID, Level: j.Level, Index: uint64(index), Code: code})
-}
-
-func (s *Session) push(i int) {
-	sl := &s.slots[i]
-	sl.next = 0
-	q := &s.ready[sl.priority()]
-	if q.head == 0 {
-		q.head = i + 1
-	} else {
-		s.slots[q.tail-1].next = i + 1
-	}
-	q.tail = i + 1
-}
-
-func (sl *slot) priority() wire.Priority {
-	if sl.demand {
-		return wire.Demand
-	}
-	return wire.ReadAhead
-}
-
-// pop takes the first slot off a queue. When its answer goes on, the next part
-// is read.
-func (s *Session) pop(q *readyQueue) {
-	i := q.head - 1
-	sl := &s.slots[i]
-	if q.head = sl.next; q.head == 0 {
-		q.tail = 0
-	}
-	sl.buf.Free()
-	sl.buf, sl.data = nil, nil
-	if sl.pos < sl.to {
-		sl.state = slotReading
-		s.reading++
-		s.submit(i)
-		return
-	}
-	s.taken--
-	*sl = slot{}
+	s.addr, s.local, s.proven = s.check.addr, s.check.local, true
+	s.check = pathCheck{}
+	s.fresh, s.wants = true, true // tickets name an address
+	s.restartProbing(now)
 }
 
 // queue appends a control frame. A target that makes a server queue more than
@@ -478,23 +295,22 @@ func (s *Session) Close(code wire.Code, sentence string) {
 	s.queue(wire.Closed{Code: code, Sentence: sentence})
 }
 
-// End forgets what is in work. What was queued as control frame is still sent.
+// End forgets what is in work. What was queued as control frame is not sent.
 func (s *Session) End() {
 	if s.ended {
 		return
 	}
 	s.ended = true
 	for i := range s.slots {
-		sl := &s.slots[i]
-		if sl.buf != nil {
+		if sl := &s.slots[i]; sl.buf != nil {
 			sl.buf.Free()
 		}
-		*sl = slot{}
 	}
-	s.ready = [2]readyQueue{}
-	s.reading, s.taken = 0, 0
-	s.jobs = s.jobs[:0]
-	s.control = s.control[:0]
+	s.slots = nil
+	s.waiting, s.ready = [2]slotQueue{}, [2]slotQueue{}
+	s.owed, s.taken, s.inWork = 0, 0, 0
+	s.jobs, s.control = nil, s.control[:0]
+	s.probeSize, s.check.send = 0, false
 }
 
 // GoAway asks the target to move, and repeats it until the target has left.
@@ -509,7 +325,7 @@ func (s *Session) Offer(now Instant, a wire.Alternates, t *wire.Ticket) {
 		s.queue(*t)
 		s.ticketAt = now
 	}
-	s.wants = false
+	s.wants, s.offered = false, now
 }
 
 // Wants tells whether an offer is due.
@@ -536,34 +352,20 @@ func (s *Session) Tick(now Instant) {
 		}
 	}
 	s.tickProbe(now)
-	if now.Sub(s.heard) > sessionIdle || !s.confirmed && now.Sub(s.born) > halfOpenLife {
+	if now >= s.idleAt() {
 		s.Close(wire.CodeIdle, "")
 	}
-	if now.Sub(s.born) > sessionLife+sessionLife/6 || s.sealer.Counter() > keyDatagrams+keyDatagrams/4 {
+	if now >= s.born.Add(sessionMost) {
 		s.Close(wire.CodeKeysExpired, "")
 	}
 }
 
-// tellPending keeps the promise to answer each request within a few
-// milliseconds.
-func (s *Session) tellPending(now Instant) {
-	s.due = Never
-	if s.reading == 0 {
-		return
+// idleAt is when nothing was heard of the target for too long.
+func (s *Session) idleAt() Instant {
+	if !s.confirmed {
+		return s.born.Add(halfOpenLife)
 	}
-	for i := range s.slots {
-		sl := &s.slots[i]
-		if sl.state != slotReading || sl.told {
-			continue
-		}
-		if at := sl.arrived.Add(pendingAfter); now < at {
-			s.due = earlier(s.due, at)
-			continue
-		}
-		sl.told = true
-		s.Stats.Pending++
-		s.queue(wire.Pending{ID: sl.id})
-	}
+	return s.heard.Add(sessionIdle)
 }
 
 // Deadline is when Tick wants to be called.
@@ -571,10 +373,7 @@ func (s *Session) Deadline() Instant {
 	if s.ended {
 		return Never
 	}
-	d := earlier(s.heard.Add(sessionIdle), s.due)
-	if !s.confirmed {
-		d = earlier(d, s.born.Add(halfOpenLife))
-	}
+	d := earlier(s.born.Add(sessionMost), earlier(s.idleAt(), s.due))
 	if s.away.active {
 		d = earlier(d, s.away.again)
 	}
