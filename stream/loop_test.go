@@ -282,3 +282,26 @@ func TestDeathOfTheServerIsSurvived(t *testing.T) {
 	}
 	t.Logf("pause %v, %+v", e.Pause, c.Snapshot().Stats)
 }
+
+// BenchmarkOneChunk is the round trip of a single demand read, one at a time.
+func BenchmarkOneChunk(b *testing.B) {
+	f := startFarm(b, 1, 64<<20)
+	c := f.client(b, nil)
+	if _, err := c.WaitServing(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	o := &one{done: make(chan struct{}, 1)}
+	fetch := &Fetch{Count: 1, Demand: true, Expect: -1, Buf: make([]byte, 16<<10), Owner: o}
+	b.ResetTimer()
+	for i := range b.N {
+		fetch.First = int64(i*7919) % 4096
+		if _, err := c.Fetch(fetch); err != nil {
+			b.Fatal(err)
+		}
+		<-o.done
+	}
+}
+
+type one struct{ done chan struct{} }
+
+func (o *one) Fetched(*Fetch) { o.done <- struct{}{} }
