@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -53,7 +54,13 @@ func answered[T any](ctx context.Context, h *handlers, what string, ask func(con
 
 // problem logs what people are not told and makes a problem of an error.
 func (h *handlers) problem(what string, err error) *problem {
-	if farm.CodeOf(err) == farm.ErrorInternal {
+	switch {
+	case farm.CodeOf(err) != farm.ErrorInternal:
+	case errors.Is(err, context.Canceled): // whoever asked has gone, and reads this only if it is the server that goes
+		err = farm.Errorf(farm.ErrorUnavailable, "the server that was asked is shutting down; ask another one")
+	case errors.Is(err, context.DeadlineExceeded):
+		err = farm.Errorf(farm.ErrorUnfinished, "the farm has not answered within %v", answerWithin)
+	default:
 		h.log.Error("a request failed", zap.String("request", what), zap.Error(err))
 	}
 	return newProblem(err)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/http"
 	"os"
 	"strings"
 	"syscall"
@@ -92,7 +93,7 @@ func (c *client) tcpText(err error, silent bool) string {
 		return fmt.Sprintf("%s shows a certificate that nobody known has signed; name its CA, or the certificate itself, with --ca FILE", c.place)
 	case errors.As(err, &other), errors.As(err, &invalid):
 		return fmt.Sprintf("the certificate of %s is not valid for it: %v", c.place, cause(err))
-	case errors.As(err, &record):
+	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):
 		return fmt.Sprintf("what answers at %s does not speak TLS; it is no admin API of spated", c.place)
 	case silent:
 		return fmt.Sprintf("%s does not answer: the machine is down, or a packet filter drops TCP to that port", c.place)
