@@ -73,30 +73,31 @@ type testFarm struct {
 
 func startFarm(t testing.TB, servers, size int) *testFarm {
 	f := &testFarm{farm: secure.NewFarm([32]byte{9}), image: newMemoryImage(size)}
-	admitters := make([]*openAdmitter, servers)
+	conns := make([][]udp.Conn, servers)
 	for i := range servers {
-		conns, err := udp.Listen(netip.MustParseAddrPort("127.0.0.1:0"), udp.Options{})
-		if err != nil {
+		var err error
+		if conns[i], err = udp.Listen(netip.MustParseAddrPort("127.0.0.1:0"), udp.Options{}); err != nil {
 			t.Fatal(err)
 		}
-		admitters[i] = &openAdmitter{image: f.image}
-		s := NewServer(ServerConfig{
-			ID: ServerID{byte(i + 1)}, Name: string(rune('a' + i)), Farm: f.farm, Admitter: admitters[i], Conns: conns, Epoch: 1,
-			Log: zaptest.NewLogger(t),
-		})
-		f.servers = append(f.servers, s)
-		f.addrs = append(f.addrs, conns[0].LocalAddr())
-		f.stop = append(f.stop, run(t, s.Run))
+		f.addrs = append(f.addrs, conns[i][0].LocalAddr())
 	}
-	for i, a := range admitters {
+	for i := range servers {
+		a := &openAdmitter{image: f.image}
 		for j := range servers {
 			if i != j {
-				a.alternates = append(a.alternates, wire.Alternate{Name: string(rune('a' + j)), ID: ServerID{byte(j + 1)}, Addr: f.addrs[j], State: wire.StateServing})
+				a.alternates = append(a.alternates, wire.Alternate{Name: serverName(j), ID: ServerID{byte(j + 1)}, Addr: f.addrs[j], State: wire.StateServing})
 			}
 		}
+		s := NewServer(ServerConfig{
+			ID: ServerID{byte(i + 1)}, Name: serverName(i), Farm: f.farm, Admitter: a, Conns: conns[i], Epoch: 1, Log: zaptest.NewLogger(t),
+		})
+		f.servers = append(f.servers, s)
+		f.stop = append(f.stop, run(t, s.Run))
 	}
 	return f
 }
+
+func serverName(i int) string { return string(rune('a' + i)) }
 
 // run starts something that ends with its context, and returns what ends it.
 func run(t testing.TB, f func(context.Context) error) func() {
