@@ -40,7 +40,8 @@ type plan struct {
 	peerChosen bool           // by the administrator, so that it must work
 	join       []netip.AddrPort
 	state      string
-	socket     string // of the admin API
+	socket     string         // of the admin API
+	admin      netip.AddrPort // of the admin API over TLS, not valid for none
 	keyFile    string
 	olderKey   string
 	stores     []farm.Copy // named by Server: the name of the store
@@ -91,10 +92,13 @@ func (o options) planFarm() (*plan, error) {
 	}
 	p := &plan{
 		name: name, config: c, path: o.config, stream: s.Stream, peer: s.Peer, peerChosen: true,
-		state: c.StateDir, socket: c.Admin.Socket, keyFile: c.KeyFile, olderKey: c.OlderKeyFile,
+		state: c.StateDir, socket: c.Admin.Socket, admin: s.Admin, keyFile: c.KeyFile, olderKey: c.OlderKeyFile,
 	}
 	if o.state != "" {
 		p.state = o.state
+	}
+	if p.socket == "" {
+		p.socket = filepath.Join(p.state, "admin.sock")
 	}
 	if o.admin != "" {
 		p.socket = o.admin

@@ -215,4 +215,3 @@ func (g *group) wait() error {
 	defer g.mu.Unlock()
 	return g.err
 }
-
