@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/spate-project/spate/cmd/internal/agent"
+	"github.com/spate-project/spate/cmd/internal/blockdev"
+)
+
+func newAttach() *cobra.Command {
+	var login agent.Login
+	var socket, cache string
+	c := &cobra.Command{
+		Use:   "attach --nbd-socket PATH --server HOST --farm-key KEY [--vdisk NAME]",
+		Short: "Attach a vDisk as an NBD disk on a unix socket",
+		Long: `Logs in, waits for a server if there is none, and shows the vDisk over NBD on a
+unix socket, for QEMU, nbdcopy, nbdfuse and others. It runs until it is
+interrupted, and says in one line each what happens to it.
+
+Writes go into memory and are gone afterwards; every target sees the vDisk as it
+was sealed. When the write cache is full, writes wait, and that is said.
+
+Exit status: 0 ended by a signal, 1 it could not be attached or failed.`,
+		Example: `  spate-target attach --server 192.0.2.11 --server 192.0.2.12 --farm-key spate1… \
+      --vdisk debian12 --nbd-socket /run/spate/debian12.nbd --write-cache ram:2G
+  qemu-system-x86_64 -drive file=nbd:unix:/run/spate/debian12.nbd,if=virtio,format=raw …`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return attach(cmd.Context(), cmd.OutOrStdout(), login, socket, cache)
+		},
+	}
+	login.Register(c.Flags())
+	c.Flags().StringVar(&socket, "nbd-socket", "", "`PATH` of the unix socket")
+	c.Flags().StringVar(&cache, "write-cache", "ram:1G", "`WHERE` writes go: ram:SIZE, or none for a read-only disk")
+	return c
+}
+
+// parseCache reads ram:SIZE or none; 0 stands for none.
+func parseCache(s string) (int64, error) {
+	if s == "none" {
+		return 0, nil
+	}
+	text, ok := strings.CutPrefix(s, "ram:")
+	digits := strings.TrimRight(text, "kKmMgGtTiB")
+	shift := map[string]uint{"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+	unit := strings.ToUpper(strings.TrimSuffix(strings.TrimSuffix(text[len(digits):], "B"), "i"))
+	by, known := shift[unit]
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if !ok || err != nil || !known || n <= 0 || n > math.MaxInt64>>by {
+		return 0, fmt.Errorf("--write-cache %q: write ram:SIZE, such as ram:512M or ram:2G, or none", s)
+	}
+	return n << by, nil
+}
+
+func attach(ctx context.Context, out io.Writer, login agent.Login, socket, cache string) error {
+	bytes, err := parseCache(cache)
+	if socket == "" {
+		err = errors.Join(err, errors.New("--nbd-socket is missing"))
+	}
+	if err != nil {
+		return err
+	}
+	// The socket comes first: what cannot be shown need not be logged in to.
+	listener, err := blockdev.Listen(socket)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	say := sayer(out)
+	login.Program = program()
+	a, err := agent.Attach(ctx, agent.Options{Login: login, Where: socket, Line: say})
+	if err != nil {
+		return quiet(ctx, err)
+	}
+	defer a.Close()
+	device := blockdev.Device(a.Disk)
+	if bytes > 0 {
+		c, err := blockdev.NewWriteCache(a.Disk, bytes, func(n blockdev.Notice) { say(noticeText(n)) })
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		a.SetWriteCache(c)
+		device = c
+	}
+	server, err := blockdev.NewServer(device, blockdev.Options{Name: login.VDisk})
+	if err != nil {
+		return err
+	}
+	group, run := errgroup.WithContext(ctx)
+	group.Go(func() error { return server.Serve(run, listener) })
+	group.Go(func() error { return a.ServeStatus(run) })
+	group.Go(func() error { a.Track(run); return nil })
+	say("attached: nbd+unix:///?socket=" + socket)
+	return quiet(ctx, group.Wait())
+}
+
+// quiet takes an end by a signal for what it is: no error.
+func quiet(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// sayer writes lines, one at a time.
+func sayer(out io.Writer) func(string) {
+	var mu sync.Mutex
+	return func(s string) {
+		mu.Lock()
+		defer mu.Unlock()
+		fmt.Fprintln(out, s)
+	}
+}

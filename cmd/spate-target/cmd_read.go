@@ -1,0 +1,144 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spate-project/spate/cmd/internal/agent"
+	"github.com/spate-project/spate/cmd/internal/remote"
+)
+
+func newRead() *cobra.Command {
+	var login agent.Login
+	var o readOptions
+	c := &cobra.Command{
+		Use:   "read --out FILE|--discard --server HOST --farm-key KEY [--vdisk NAME]",
+		Short: "Read a whole vDisk, verified",
+		Long: `Reads the vDisk from its first byte to its last, checks each block against its hash,
+and writes exactly its bytes to a file, or throws them away (to measure, or to check that
+a farm can serve every block).
+
+A file keeps holes where the vDisk is zero. It appears whole or not at all: what was
+written is removed again when reading fails.
+
+Exit status: 0 everything was read and verified, 1 not.`,
+		Example: "  spate-target read --server lab-a --farm-key spate1… --vdisk debian12 --out debian12.raw\n" +
+			"  spate-target read --server lab-a --farm-key spate1… --vdisk debian12@3 --discard",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			login.Program = program()
+			o.messages = cmd.ErrOrStderr()
+			return read(cmd.Context(), cmd.OutOrStdout(), login, o)
+		},
+	}
+	login.Register(c.Flags())
+	c.Flags().StringVar(&o.out, "out", "", "`FILE` to write")
+	c.Flags().BoolVar(&o.discard, "discard", false, "throw the bytes away")
+	c.Flags().DurationVar(&o.forever, "repeat-for", 0, "read again and again for this `DURATION`, or for ever with a negative one")
+	return c
+}
+
+type readOptions struct {
+	out      string
+	discard  bool
+	forever  time.Duration
+	messages io.Writer
+}
+
+func (o readOptions) check() error {
+	switch {
+	case o.out == "" && !o.discard:
+		return errors.New("say where the bytes go: --out FILE or --discard")
+	case o.out != "" && o.discard:
+		return errors.New("--out and --discard exclude one another")
+	case o.out != "" && o.forever != 0:
+		return errors.New("--repeat-for goes with --discard")
+	}
+	return nil
+}
+
+func read(ctx context.Context, out io.Writer, login agent.Login, o readOptions) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	a, err := agent.Attach(ctx, agent.Options{Login: login, Where: "read", Line: sayer(o.messages)})
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	watch, stop := context.WithCancel(ctx)
+	defer stop()
+	// Ended by stop; they only tell how it goes.
+	go a.ServeStatus(watch) //nolint:errcheck // a machine without a place for the socket can still read
+	go a.Track(watch)
+	begin := time.Now()
+	for {
+		start := time.Now()
+		err = readOnce(ctx, a, o)
+		if err != nil {
+			return fmt.Errorf("read %s: %w", a.Disk.Disk().Name, err)
+		}
+		n := a.Disk.Size()
+		fmt.Fprintf(out, "%s: %d bytes read and verified in %.2f s, %.0f MB/s\n", a.Disk.Disk().Name, n,
+			time.Since(start).Seconds(), float64(n)/1e6/time.Since(start).Seconds())
+		if o.forever >= 0 && time.Since(begin) >= o.forever || ctx.Err() != nil {
+			return nil
+		}
+	}
+}
+
+func readOnce(ctx context.Context, a *agent.Attachment, o readOptions) error {
+	p := newProgress(o.messages, a.Disk.Size())
+	defer p.end()
+	if o.discard {
+		return a.Disk.Stream(ctx, 0, a.Disk.Size(), remote.Sink{
+			Data: func(b []byte, _ int64) error { p.add(int64(len(b))); return nil },
+			Hole: func(_, n int64) error { p.add(n); return nil },
+		})
+	}
+	tmp := o.out + ".part"
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp) // renamed by then, when all went well
+	w := bufio.NewWriterSize(f, 1<<20)
+	err = a.Disk.Stream(ctx, 0, a.Disk.Size(), remote.Sink{
+		Data: func(b []byte, _ int64) error {
+			p.add(int64(len(b)))
+			_, err := w.Write(b)
+			return err
+		},
+		Hole: func(_, n int64) error {
+			p.add(n)
+			if err := w.Flush(); err != nil {
+				return err
+			}
+			_, err := f.Seek(n, io.SeekCurrent)
+			return err
+		},
+	})
+	if e := w.Flush(); err == nil {
+		err = e
+	}
+	if e := f.Truncate(a.Disk.Size()); err == nil {
+		err = e
+	}
+	if e := f.Sync(); err == nil {
+		err = e
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(tmp, o.out)
+}
