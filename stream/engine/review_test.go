@@ -154,7 +154,7 @@ func TestFlightReplayedIntoAConfirmedSessionReadsNothing(t *testing.T) {
 	o.send(attackHome, wire.Ping{Token: 1})
 	for _, j := range o.sess.Jobs(nil) {
 		b := w.image.answer(j.Level, j.First, j.Count)
-		o.sess.Complete(w.now, j, simBuffer(b), len(b))
+		o.sess.Complete(w.now, j, &simBuffer{w: w, b: b}, len(b))
 	}
 	o.drain()
 	if jobs := o.sess.Jobs(nil); len(jobs) > 0 || o.sess.taken > 0 {
@@ -260,7 +260,7 @@ func TestRangeBehindTheEndIsAnsweredReadably(t *testing.T) {
 	o.send(attackHome, read)
 	for _, j := range o.sess.Jobs(nil) {
 		b := w.image.answer(j.Level, j.First, j.Count)
-		o.sess.Complete(w.now, j, simBuffer(b[min(j.From, len(b)):]), len(b))
+		o.sess.Complete(w.now, j, &simBuffer{w: w, b: b[min(j.From, len(b)):]}, len(b))
 	}
 	found := false
 	for _, train := range o.drain() {

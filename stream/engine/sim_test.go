@@ -1,9 +1,52 @@
 package engine
 
 import (
+	"flag"
+	"fmt"
+	"os"
+	"strconv"
 	"testing"
 	"time"
 )
+
+var (
+	flagSeeds = flag.Int("seeds", fromEnv("SEEDS", simulationSeeds), "how many seeds TestSimulation tries")
+	flagSeed  = flag.Int("seed", fromEnv("SEED", 1), "the first of them")
+)
+
+func fromEnv(name string, otherwise int) int {
+	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
+		return n
+	}
+	return otherwise
+}
+
+// Whatever befalls a farm, every byte is right, no read fails that could be
+// answered, and every target finishes once it is calm.
+func TestSimulation(t *testing.T) {
+	seeds := *flagSeeds
+	if testing.Short() {
+		seeds = min(seeds, 30)
+	}
+	for i := range seeds {
+		simulate(t, uint64(*flagSeed+i), seeds == 1)
+	}
+}
+
+// simulate plays one seed as a test of its own.
+func simulate(t *testing.T, seed uint64, verbose bool) {
+	t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+		t.Parallel()
+		t.Cleanup(func() {
+			if t.Failed() {
+				t.Logf("replay: go test ./stream/engine -run 'TestSimulation$' -v -args -seeds 1 -seed %d", seed)
+			}
+		})
+		w := newWorld(t, seed)
+		w.verbose = verbose
+		newScript(w).play()
+	})
+}
 
 // A target reads every byte right over a clean network.
 func TestReadsAreRightOnACleanNetwork(t *testing.T) {
@@ -11,10 +54,8 @@ func TestReadsAreRightOnACleanNetwork(t *testing.T) {
 	s := w.addServer("lab-a")
 	s.e.up.delay, s.e.down.delay = 100*time.Microsecond, 100*time.Microsecond
 	c := w.addClient(4, 8, 200)
-	w.trace = t.Logf
 	c.start()
 	if !w.run(20*time.Second, w.allFinished) {
 		t.Fatalf("not finished: %d done, %d open, %+v", c.done, c.open, c.c.Snapshot())
 	}
-	t.Logf("%d bytes in %v, %+v", c.got, w.now.Sub(Instant(time.Hour)), c.c.stats)
 }

@@ -1,0 +1,103 @@
+package engine
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+
+	"github.com/spate-project/spate/stream/wire"
+)
+
+// simImage is a vDisk as the wire sees it: objects of stored bytes.
+type simImage struct {
+	disk   wire.Disk
+	levels [][][]byte
+}
+
+// object names a chunk or a page.
+type object struct {
+	level uint8
+	index int64
+}
+
+const simChunk = 8192
+
+func newSimImage(rng *rand.Rand, chunks int) *simImage {
+	im := &simImage{disk: wire.Disk{
+		Name: "sim", Number: 1, Size: int64(chunks) * simChunk, SectorSize: 512, ChunkSize: simChunk, Mode: wire.ModeStandard,
+		Content: wire.Content{Timestamp: 42},
+	}}
+	for i := range im.disk.Content.Root {
+		im.disk.Content.Root[i] = byte(rng.Uint32())
+	}
+	level := make([][]byte, chunks)
+	for i := range level {
+		var n int
+		switch rng.IntN(4) {
+		case 0: // zero chunk
+		case 1:
+			n = simChunk
+		default:
+			n = 1 + rng.IntN(simChunk)
+		}
+		level[i] = randomBytes(rng, n)
+	}
+	im.levels = append(im.levels, level)
+	for n := (chunks + Fanout - 1) / Fanout; ; n = (n + Fanout - 1) / Fanout {
+		pages := make([][]byte, n)
+		for i := range pages {
+			pages[i] = randomBytes(rng, 36*min(Fanout, len(im.levels[len(im.levels)-1])-i*Fanout))
+		}
+		im.levels = append(im.levels, pages)
+		im.disk.Levels++
+		if n == 1 {
+			return im
+		}
+	}
+}
+
+func randomBytes(rng *rand.Rand, n int) []byte {
+	b := make([]byte, n, n+8)
+	for i := 0; i < n; i += 8 {
+		binary.LittleEndian.PutUint64(b[i:i+8:i+8], rng.Uint64())
+	}
+	return b
+}
+
+func (im *simImage) answer(level uint8, first int64, count int) []byte {
+	var b []byte
+	for _, o := range im.levels[level][first : first+int64(count)] {
+		b = append(b, o...)
+	}
+	return b
+}
+
+// firstDifference is the object of an answer in which b differs from what it
+// should be, -1 when it does not differ.
+func (im *simImage) firstDifference(level uint8, first int64, count int, b []byte) int64 {
+	at := 0
+	for i, o := range im.levels[level][first : first+int64(count)] {
+		if at+len(o) > len(b) || string(o) != string(b[at:at+len(o)]) {
+			return first + int64(i)
+		}
+		at += len(o)
+	}
+	if at != len(b) {
+		return first
+	}
+	return -1
+}
+
+// simBuffer is an answer's memory; it is freed once.
+type simBuffer struct {
+	w     *world
+	b     []byte
+	freed bool
+}
+
+func (b *simBuffer) Bytes() []byte { return b.b }
+func (b *simBuffer) Free() {
+	if b.freed {
+		b.w.fail("a buffer is freed twice")
+	}
+	b.freed, b.b = true, nil
+}
