@@ -22,12 +22,12 @@ const (
 	blockSize = 4096
 )
 
-// fill makes the block of that number: one of eight is zero, some compress
-// well, the others do not compress at all. Each block differs from every other.
+// fill makes the block of that number: of eight stretches of 64 KiB one is
+// zero, some compress well, the others do not compress at all. Each block differs from every other.
 func fill(b []byte, number int64) {
 	x := uint64(number)*0x9e3779b97f4a7c15 + 1
 	for i := 0; i < len(b); i += 8 {
-		switch kind := number % 8; {
+		switch kind := number / 16 % 8; {
 		case kind == 0:
 			x = 0
 		case kind < 5 && i%64 != 0: // seven of eight words repeat

@@ -45,17 +45,21 @@ type server struct {
 // makeFarm makes stores, key and farm file.
 func makeFarm(ctx context.Context, o options) (*farm, error) {
 	f := &farm{o: o, file: filepath.Join(o.dir, "farm.yaml")}
+	dir, err := filepath.Abs(o.dir) // a farm file names absolute paths
+	if err != nil {
+		return nil, err
+	}
 	if err := makeStores(ctx, filepath.Join(o.dir, "store-lab-a"), filepath.Join(o.dir, "store-lab-b")); err != nil {
 		return nil, err
 	}
-	keyPath := filepath.Join(o.dir, "farm.key")
+	keyPath := filepath.Join(dir, "farm.key")
 	secret, _, err := keyfile.ReadOrCreate(keyPath)
 	if err != nil {
 		return nil, err
 	}
 	f.key = secure.NewFarm(secret).Public().String()
 	var text strings.Builder
-	fmt.Fprintf(&text, "farm: demo\nkey_file: %s\nstate: %s\n\nsites:\n  - name: here\n\nservers:\n", keyPath, filepath.Join(o.dir, "state"))
+	fmt.Fprintf(&text, "farm: demo\nkey_file: %s\nstate: %s\n\nsites:\n  - name: here\n\nservers:\n", keyPath, filepath.Join(dir, "state"))
 	for _, name := range []string{"lab-a", "lab-b"} {
 		ports, err := freePorts(2)
 		if err != nil {
@@ -70,7 +74,7 @@ func makeFarm(ctx context.Context, o options) (*farm, error) {
 	}
 	text.WriteString("\nstores:\n  - name: main\n    site: here\n    servers:\n")
 	for _, s := range f.servers {
-		fmt.Fprintf(&text, "      - name: %s\n        path: %s\n", s.name, filepath.Join(o.dir, "store-"+s.name))
+		fmt.Fprintf(&text, "      - name: %s\n        path: %s\n", s.name, filepath.Join(dir, "store-"+s.name))
 	}
 	fmt.Fprintf(&text, "\nvdisks:\n  - name: %s\n    store: main\n\npolicy:\n  unknown: all\n\ncollections:\n  - name: all\n    login: open\n    vdisks: [%s]\n", vdiskName, vdiskName)
 	return f, os.WriteFile(f.file, []byte(text.String()), 0o644)
@@ -156,7 +160,8 @@ func (s *server) waitReady() error {
 		}
 		select {
 		case <-s.ended:
-			return fmt.Errorf("%s ended: %w\n%s", s.name, s.failed, b)
+			b, err := os.ReadFile(s.log)
+			return fmt.Errorf("%s ended: %w\n%s", s.name, errors.Join(s.failed, err), b)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
