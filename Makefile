@@ -9,6 +9,7 @@ TAGS      := timed,system
 SEEDS ?= 300
 SEED  ?= 1
 TIME  ?= 5s
+CYCLES ?= 100
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1 ## /p' $(firstword $(MAKEFILE_LIST)) | awk -F' ## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -17,8 +18,23 @@ build: ## the programs, static and stripped, into build/
 	@mkdir -p build
 	$(if $(PROGRAMS),CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o build/ $(PROGRAMS))
 
+run: build build/demo ## two servers and a target that reads for ever, live; FOR=5s ends by itself
+	@build/demo -bin build -dir build/run $(if $(FOR),-for $(FOR))
+
+build/demo: FORCE
+	@go build -o build/demo ./cmd/internal/demo
+
+chaos: build ## stop, kill, freeze and cut off servers under load, CYCLES=100 times; reports the read pauses
+	@go run ./cmd/internal/chaos -bin build -cycles $(CYCLES)
+
+bench: build ## Spate beside nbdkit, nbd-server and qemu-nbd on the same images; table and build/bench.json
+	@go run ./cmd/internal/bench
+
+demo-check: build build/demo ## what `make run FOR=5s` does, as an unprivileged user; leaves no process
+	@.ci/demo-check
+
 test: ## everything CI runs: format, vet, lint, all tests with and without -race, fuzz targets, timed tests
-	@MAKE="$(MAKE)" .ci/steps fmt vet lint race plain system fuzz timed
+	@MAKE="$(MAKE)" .ci/steps fmt vet lint race plain system fuzz timed demo-check
 
 short: ## the minute while working: format, vet, and the tests of all packages, cached where nothing changed
 	@$(MAKE) --no-print-directory fmt vet
@@ -62,5 +78,7 @@ generate: ## generated files, and the golden files of all tests (read the diff)
 	@go generate ./...
 	@go test $$(grep -rlE --include='*_test.go' 'flag\.Bool\("update"' . | xargs -rn1 dirname | sort -u) -update
 
-.PHONY: help build test short fmt vet lint race plain system timed sim fuzz cover generate
+FORCE:
+
+.PHONY: FORCE help build run chaos bench demo-check test short fmt vet lint race plain system timed sim fuzz cover generate
 .DEFAULT_GOAL := help
