@@ -8,7 +8,7 @@ type track struct {
 	window int64 // how far ahead of next that shall be
 	hits   int   // reads in sequence
 	used   uint64
-	due    bool // a worker shall ask for more
+	due    bool // wants more to be asked for
 }
 
 // ahead finds sequential streams among reads. The disk's lock guards it.
@@ -19,10 +19,10 @@ type ahead struct {
 	tracks [maxTracks]track
 }
 
-// note takes a read of n bytes at off, and returns the stream that wants more read-ahead, if one does.
-func (a *ahead) note(off, n int64) *track {
+// note takes a read of n bytes at off, and marks the stream to which it belongs if that wants more read-ahead.
+func (a *ahead) note(off, n int64) {
 	if a.limit <= 0 {
-		return nil
+		return
 	}
 	a.clock++
 	oldest := &a.tracks[0]
@@ -32,60 +32,47 @@ func (a *ahead) note(off, n int64) *track {
 		case t.used == 0:
 		case off+n <= t.next && off >= max(t.from, t.next-trackBack):
 			t.used = a.clock // read again, or a read that was overtaken
-			return nil
+			return
 		case off+n > t.next && off <= t.next+trackSlack && off >= max(t.from, t.next-trackBack):
 			t.used, t.next = a.clock, off+n
 			t.hits++
-			return a.widen(t)
+			a.widen(t)
+			return
 		}
 		if t.used < oldest.used {
 			oldest = t
 		}
 	}
 	*oldest = track{from: off, next: off + n, asked: off + n, used: a.clock}
-	return nil
 }
 
 // widen doubles the window when half of what was read ahead has been read.
-func (a *ahead) widen(t *track) *track {
-	if t.hits < aheadAfter || t.window > 0 && t.asked > t.next+t.window/2 {
-		return nil
+func (a *ahead) widen(t *track) {
+	if t.hits >= aheadAfter && (t.window == 0 || t.asked <= t.next+t.window/2) {
+		t.window = min(max(2*t.window, firstWindow), a.limit)
+		t.due, a.due = true, true
 	}
-	t.window = min(max(2*t.window, firstWindow), a.limit)
-	return t
 }
 
-// extendLocked asks for what a stream wants read ahead; t may be nil.
-func (d *Disk) extendLocked(rq *request, t *track) {
-	if t == nil {
+// extendLocked asks for what sequential streams want read ahead.
+func (d *Disk) extendLocked(rq *request) {
+	if !d.ahead.due {
 		return
 	}
-	round := int64(d.shape.ChunkSize) - 1
-	from := (max(t.asked, t.next) + round) >> d.shift
-	to := (min(t.next+t.window, d.shape.Size) + round) >> d.shift
-	if from < to {
-		t.asked = d.planLocked(rq, from, to, false) << d.shift
-	}
-}
-
-// laterLocked has a worker do what extendLocked does.
-func (d *Disk) laterLocked(t *track) {
-	if t != nil && !t.due {
-		t.due, d.ahead.due = true, true
-		d.wake.Signal()
-	}
-}
-
-// dueLocked does what laterLocked asked for. It unlocks meanwhile.
-func (d *Disk) dueLocked(rq *request) {
 	d.ahead.due = false
+	round := int64(d.shape.ChunkSize) - 1
 	for i := range d.ahead.tracks {
-		if t := &d.ahead.tracks[i]; t.due {
-			t.due = false
-			d.extendLocked(rq, t)
+		t := &d.ahead.tracks[i]
+		if !t.due {
+			continue
+		}
+		t.due = false
+		from := (max(t.asked, t.next) + round) >> d.shift
+		to := (min(t.next+t.window, d.shape.Size) + round) >> d.shift
+		if from < to {
+			t.asked = d.planLocked(rq, from, to, false) << d.shift
 		}
 	}
-	d.submitLocked(rq)
 }
 
 // usedLocked counts a chunk of read-ahead that somebody reads, once.

@@ -17,7 +17,7 @@ func (d *Disk) TryReadAt(p []byte, off int64) bool {
 	if d.closing {
 		return false
 	}
-	d.laterLocked(d.ahead.note(off, int64(len(p))))
+	d.ahead.note(off, int64(len(p)))
 	if !d.cheapLocked(off, int64(len(p))) {
 		return false
 	}
@@ -33,6 +33,9 @@ func (d *Disk) TryReadAt(p []byte, off int64) bool {
 	if ok {
 		d.stats.Reads++
 		d.stats.ReadBytes += n
+		if d.ahead.due {
+			d.wake.Signal() // else the ReadAt that follows asks for it
+		}
 	}
 	if d.active--; d.active == 0 && d.closing {
 		close(d.idle)

@@ -34,8 +34,9 @@ const (
 	pagesAhead = 8
 	// horizon is how much of one long read is asked for before its first byte is there.
 	horizon = 4 << 20
-	// maxRejects is how often one answer may turn out wrong, from ever other servers, before its read fails.
-	maxRejects = 8
+	// maxRejects is how often one answer may turn out wrong before its read fails: each of the servers that a client
+	// remembers may be wrong once.
+	maxRejects = 64
 	// maxSingly is for how many leaf pages it is remembered that their chunks are fetched one by one.
 	maxSingly = 4096
 )

@@ -48,6 +48,9 @@ func (p *pageRead) key() key { return objectKey(p.level, p.index) }
 // Fetched takes the answer from the network. It hashes it at once, which costs less than telling somebody.
 func (p *pageRead) Fetched(f *engine.Fetch) {
 	d := p.disk
+	if f.Total < 0 || f.Total > len(f.Buf) {
+		f.Total = 0 // which no page has
+	}
 	if f.Err == nil {
 		b := p.buf[:f.Total]
 		if p.level == d.index.levels {

@@ -9,7 +9,9 @@ import (
 func (d *Disk) allowedLocked(pages int, demand bool) bool {
 	part := 1
 	if !demand {
-		part = aheadPart
+		if part = aheadPart; !d.room.empty() {
+			return false
+		}
 	}
 	return d.liveRuns < maxRuns/part && d.livePage+pages <= maxPageReads/part &&
 		(d.flight < d.options.FlightBytes/int64(part) || d.liveRuns == 0)

@@ -26,9 +26,9 @@ func (d *Disk) ReadAt(ctx context.Context, p []byte, off int64) error {
 	}
 	d.stats.Reads++
 	d.stats.ReadBytes += uint64(len(p))
-	t := d.ahead.note(off, int64(len(p)))
+	d.ahead.note(off, int64(len(p)))
 	d.demandLocked(rq, off>>d.shift, off+int64(len(p)))
-	d.extendLocked(rq, t)
+	d.extendLocked(rq)
 	d.submitLocked(rq)
 	err = d.readLocked(ctx, rq, p, off)
 	if err != nil {
@@ -41,7 +41,11 @@ func (d *Disk) ReadAt(ctx context.Context, p []byte, off int64) error {
 
 // demandLocked asks for the chunks from c on up to the byte end, as far as the horizon reaches.
 func (d *Disk) demandLocked(rq *request, c, end int64) {
-	last := (end + int64(d.shape.ChunkSize) - 1) >> d.shift
+	if !d.room.empty() {
+		rq.planned = c // others were first
+		return
+	}
+	last := (end-1)>>d.shift + 1
 	rq.planned = d.planLocked(rq, c, min(last, c+max(1, int64(horizon)>>d.shift)), true)
 }
 
@@ -52,8 +56,8 @@ func (d *Disk) readLocked(ctx context.Context, rq *request, p []byte, off int64)
 		c := off >> d.shift
 		at := int(off - c<<d.shift)
 		n := min(len(p), d.shape.ChunkLength(c)-at)
-		if half := int64(horizon/2) >> d.shift; rq.planned < (end-1)>>d.shift && c+half >= rq.planned {
-			d.demandLocked(rq, c, end)
+		if half := int64(horizon/2) >> d.shift; rq.planned <= (end-1)>>d.shift && c+half >= rq.planned {
+			d.demandLocked(rq, max(c, rq.planned), end)
 			d.submitLocked(rq)
 		}
 		if err := d.readChunkLocked(ctx, rq, part{chunk: c, at: at, dst: p[:n]}); err != nil {
@@ -147,6 +151,7 @@ func (d *Disk) endedLocked(rq *request, p part) (done bool, err error) {
 	switch r.state {
 	case runZero:
 		clear(p.dst)
+		d.stats.Misses++
 		return true, nil
 	case runFailed:
 		f := r.fail

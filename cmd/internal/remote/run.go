@@ -78,7 +78,7 @@ func (d *Disk) arrived(r *run) {
 	case r.fetch.Err != nil:
 		d.failRunLocked(r, failure{index: r.first, err: r.fetch.Err})
 	default:
-		d.stats.StoredBytes += uint64(r.fetch.Total)
+		d.stats.StoredBytes += uint64(max(0, r.fetch.Total))
 		if r.leaf == nil {
 			r.state = runHeld
 		} else {

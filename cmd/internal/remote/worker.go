@@ -27,7 +27,8 @@ func (d *Disk) work() {
 			d.workOnLocked(r)
 			d.dropLocked(r)
 		case d.ahead.due:
-			d.dueLocked(rq)
+			d.extendLocked(rq)
+			d.submitLocked(rq)
 		default:
 			d.resting++
 			d.wake.Wait()
