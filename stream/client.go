@@ -113,7 +113,7 @@ func (c *Client) Run(ctx context.Context) error {
 	c.settleLocked()
 	stop := context.AfterFunc(ctx, func() {
 		c.ending.Store(true)
-		c.cfg.Conn.SetReadDeadline(time.Unix(1, 0))
+		_ = c.cfg.Conn.SetReadDeadline(time.Unix(1, 0)) // fails on a closed socket only, which ends Run as well
 	})
 	defer stop()
 	b := udp.Batch{Buf: make([]byte, udp.MaxReceive)}
@@ -229,7 +229,7 @@ func (c *Client) armLocked() {
 		return // it wakes earlier, looks, and arms again
 	}
 	c.armed = d
-	c.cfg.Conn.SetReadDeadline(time.Now().Add(max(d.Sub(c.now()), 0)))
+	_ = c.cfg.Conn.SetReadDeadline(time.Now().Add(max(d.Sub(c.now()), 0))) // fails on a closed socket only
 }
 
 // Fetch hands in fetches, which share datagrams. Each comes back to its Owner.

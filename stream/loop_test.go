@@ -141,7 +141,6 @@ type reader struct {
 	left  int
 	open  int
 	wrong int
-	worst time.Duration
 	done  chan struct{}
 }
 

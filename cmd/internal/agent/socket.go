@@ -43,23 +43,32 @@ func folders() []string {
 func makeFolder() (string, error) {
 	var bad []error
 	for _, dir := range folders() {
-		err := os.MkdirAll(dir, 0o700)
+		err := usable(dir)
 		if err == nil {
-			var st fs.FileInfo
-			if st, err = os.Lstat(dir); err == nil && ours(st) {
-				if f, e := os.CreateTemp(dir, ".probe-*"); e == nil {
-					f.Close()
-					return dir, os.Remove(f.Name())
-				} else {
-					err = e
-				}
-			} else if err == nil {
-				err = fmt.Errorf("%s belongs to another user", dir)
-			}
+			return dir, nil
 		}
 		bad = append(bad, err)
 	}
 	return "", fmt.Errorf("no place for the status socket: %w", errors.Join(bad...))
+}
+
+// usable makes a folder and tells why this user cannot keep sockets in it.
+func usable(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	st, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	if !ours(st) {
+		return fmt.Errorf("%s belongs to another user", dir)
+	}
+	f, err := os.CreateTemp(dir, ".probe-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
 // ServeStatus answers `spate-target status` until ctx ends.
@@ -85,8 +94,8 @@ func (a *Attachment) ServeStatus(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		c.SetDeadline(time.Now().Add(askTimeout))
 		// Whoever hangs up early does not want to know.
+		_ = c.SetDeadline(time.Now().Add(askTimeout))
 		_ = json.NewEncoder(c).Encode(a.Status())
 		c.Close()
 	}

@@ -1,4 +1,3 @@
-// Package version says which version of Spate a program is.
 package version
 
 import "runtime/debug"

@@ -1,0 +1,2 @@
+// Package version says which version of Spate a program is.
+package version
