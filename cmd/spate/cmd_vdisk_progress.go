@@ -3,36 +3,24 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/spate-project/spate/vdisk"
 )
 
-const (
-	terminalEvery = 200 * time.Millisecond
-	lineEvery     = 10 * time.Second
-)
+// lineEvery is the time between two lines in a log about work that takes minutes.
+const lineEvery = 10 * time.Second
 
-// progress shows how far an operation is: on a terminal a line that is written over, elsewhere, as in a log,
-// a line every ten seconds.
+// progress shows how far an import or a verification is.
 type progress struct {
-	out      io.Writer
-	terminal bool
-	now      func() time.Time
-	began    time.Time
-	last     time.Time
-	stage    string
-	shown    bool
+	status
+	began time.Time
+	stage string
 }
 
 // newProgress shows on w, which is a terminal or not.
 func newProgress(w io.Writer) *progress {
-	p := &progress{out: w, now: time.Now}
-	if f, ok := w.(*os.File); ok {
-		st, err := f.Stat()
-		p.terminal = err == nil && st.Mode()&os.ModeCharDevice != 0
-	}
+	p := &progress{status: newStatus(w, lineEvery)}
 	p.began = p.now()
 	p.last = p.began
 	return p
@@ -47,20 +35,8 @@ func (p *progress) show(now vdisk.Progress) {
 	if now.Stage != p.stage {
 		p.stage, p.began = now.Stage, t
 	}
-	every := lineEvery
-	if p.terminal {
-		every = terminalEvery
-	}
-	if t.Sub(p.last) < every {
-		return
-	}
-	p.last = t
-	line := p.line(now, t.Sub(p.began))
-	if p.terminal {
-		fmt.Fprintf(p.out, "\r\x1b[K%s", line)
-		p.shown = true
-	} else {
-		fmt.Fprintln(p.out, line)
+	if p.due() {
+		p.write(p.line(now, t.Sub(p.began)))
 	}
 }
 
@@ -79,18 +55,4 @@ func (p *progress) line(now vdisk.Progress, spent time.Duration) string {
 		line += fmt.Sprintf(", %v left", left.Round(time.Second))
 	}
 	return line
-}
-
-// say writes a line of its own, for a warning.
-func (p *progress) say(line string) {
-	p.end()
-	fmt.Fprintln(p.out, line)
-}
-
-// end removes the line from a terminal.
-func (p *progress) end() {
-	if p.shown {
-		fmt.Fprint(p.out, "\r\x1b[K")
-		p.shown = false
-	}
 }
