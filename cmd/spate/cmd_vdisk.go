@@ -25,8 +25,7 @@ func newVdiskCommand() *cobra.Command {
 		Long: `A vDisk is a disk image under a name. Its states are numbered versions; version 0 is the base.
 A version is one file NAME.NUMBER.spate in a folder, the store. It never changes once it is there.`,
 	}
-	c.AddCommand(newImportCommand(), newListCommand(), newInfoCommand(), newVerifyCommand(), newAdoptCommand())
-	return c
+	return group(c, newImportCommand(), newListCommand(), newInfoCommand(), newVerifyCommand(), newAdoptCommand())
 }
 
 // storeFlag adds --store.

@@ -12,20 +12,33 @@ import (
 
 func newListCommand() *cobra.Command {
 	var (
+		n      connection
 		dir    string
 		asJSON bool
 	)
 	c := &cobra.Command{
-		Use:   "list --store DIR",
-		Short: "List what lies in a store",
-		Long: `List the versions that lie in a store, files there that should be versions and cannot be used, and disk images
-that were not imported. It reads headers and seals only; "spate vdisk verify" reads everything.`,
-		Example: `  spate vdisk list --store /srv/vdisks
-  spate vdisk list --store /srv/vdisks --json`,
-		Args: exactArgs(0, "no arguments"),
+		Use:   "list [--store DIR]",
+		Short: "List the vDisks of the farm, or what lies in a store",
+		Long: `List the vDisks of the farm: for each the version that its plain name stands for and why that one, the servers that
+hold it, and copies with which something is wrong.
+
+With --store, list what lies in that folder of this machine instead, without asking a server: versions, files that
+should be versions and cannot be used, and disk images that were not imported. It reads headers and seals only;
+"spate vdisk verify" reads everything.
+` + whereHelp + `
+
+Exit codes: 0 listed, 1 failed, 2 wrong usage, 4 no server could be asked.`,
+		Example: `  spate vdisk list
+  spate vdisk list --json | jq -r '.vdisks[] | select(.pending) | .name'
+  spate vdisk list --store /srv/vdisks`,
+		Args:              exactArgs(0, "no arguments"),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if !c.Flags().Changed("store") {
+				return listOnline(c, &n, asJSON)
+			}
 			if dir == "" {
-				return usageError("--store DIR is needed: the folder with the vDisk files")
+				return usageError("--store: name the folder with the vDisk files")
 			}
 			inv, err := vdisk.List(dir)
 			if err != nil {
@@ -38,6 +51,7 @@ that were not imported. It reads headers and seals only; "spate vdisk verify" re
 			return nil
 		},
 	}
+	n.flags(c)
 	storeFlag(c, &dir)
 	jsonFlag(c, &asJSON)
 	return c
@@ -110,11 +124,14 @@ func newInfoCommand() *cobra.Command {
 		Use:   "info NAME[@VERSION] --store DIR | info FILE",
 		Short: "Tell everything that a version says about itself",
 		Long: `Tell everything that a version says about itself, from its header and its seal. Without @VERSION it is the highest
-version in the store.`,
+version in the store.
+
+Exit codes: 0 told, 1 failed, 2 wrong usage.`,
 		Example: `  spate vdisk info debian12 --store /srv/vdisks
   spate vdisk info debian12@3 --store /srv/vdisks --json
   spate vdisk info /srv/vdisks/debian12.3.spate`,
-		Args: exactArgs(1, "NAME[@VERSION] or FILE"),
+		Args:              exactArgs(1, "NAME[@VERSION] or FILE"),
+		ValidArgsFunction: once(completeStored),
 		RunE: func(c *cobra.Command, args []string) error {
 			path, err := fileOf(dir, args[0])
 			if err != nil {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -26,10 +25,7 @@ func run(t *testing.T, input []byte, args ...string) (out, errs string, code int
 	root.SetArgs(args)
 	err := root.ExecuteContext(context.Background())
 	if err != nil {
-		code = exitFailed
-		if own := (*exitError)(nil); errors.As(err, &own) {
-			code = own.code
-		}
+		code = exitCode(err)
 		e.WriteString(err.Error())
 	}
 	return o.String(), e.String(), code
@@ -158,7 +154,19 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"vdisk import x.img --into " + store + " --chunk many", exitUsage, "16K, 64K, 1M"},
 		{"vdisk import x.img --into /no/such", exitFailed, "no such file"},
 		{"vdisk import - --into " + store, exitFailed, "needs a name"},
-		{"vdisk list", exitUsage, "--store DIR is needed"},
+		{"vdisk list --store=", exitUsage, "name the folder"},
+		{"vdisk lst", exitUsage, `unknown command "lst" for spate vdisk; did you mean list?`},
+		{"srever list", exitUsage, `unknown command "srever" for spate; did you mean server?`},
+		{"server", 0, ""},
+		{"server stop-stream", exitUsage, "wants NAME, the server"},
+		{"server stop-stream lab-a --deadline -1s", exitUsage, "--deadline -1s"},
+		{"server stop-stream lab-a --deadline soon", exitUsage, "invalid argument"},
+		{"server list --server ftp://lab-a", exitUsage, "names no server"},
+		{"server list --server https://lab-a", exitUsage, "wants a token"},
+		{"target list lab-a", exitUsage, "wants no arguments"},
+		{"explain", exitUsage, "wants DEVICE"},
+		{"keygen x", exitUsage, "wants no arguments"},
+		{"keygen --public /no/such", exitFailed, "no such file"},
 		{"vdisk list --store /no/such", exitFailed, "no such file"},
 		{"vdisk list --stor x", exitUsage, "unknown flag"},
 		{"vdisk info", exitUsage, "wants NAME"},

@@ -30,6 +30,7 @@ against their hash. Without a name, every version in the store. Everything that 
 Exit codes: 0 all sound, 1 could not be verified, 2 wrong usage, 3 damage was found.`,
 		Example: `  spate vdisk verify --store /srv/vdisks
   spate vdisk verify debian12@3 --store /srv/vdisks`,
+		ValidArgsFunction: completeStored,
 		RunE: func(c *cobra.Command, args []string) error {
 			paths, err := filesOf(dir, args)
 			if err != nil {
@@ -181,7 +182,8 @@ a new timestamp. Targets that use the copy now carry on.
 Exit codes: 0 adopted, 1 failed, 2 wrong usage, 3 the copy is damaged and was left as it is.`,
 		Example: `  spate vdisk adopt debian12@3 --store /srv/vdisks --like /mnt/lab-b/debian12.3.spate
   spate vdisk adopt debian12 --store /srv/vdisks`,
-		Args: exactArgs(1, "NAME[@VERSION]"),
+		Args:              exactArgs(1, "NAME[@VERSION]"),
+		ValidArgsFunction: once(completeStored),
 		RunE: func(c *cobra.Command, args []string) error {
 			path, err := fileOf(dir, args[0])
 			if err != nil {

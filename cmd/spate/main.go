@@ -1,8 +1,9 @@
 // Program spate is the console of a farm on the command line, and the tool that brings disk images into
 // stores.
 //
-// Commands that work on files (vdisk import, and vdisk list, info, verify, adopt with --store) need no server.
-// Tables go to standard output, progress and warnings to standard error.
+// Commands that work on files (vdisk import, info, verify, adopt, vdisk list with --store, keygen) need no
+// server; all others ask the admin API of any server. Tables go to standard output, progress and warnings to
+// standard error.
 package main
 
 import (
@@ -14,13 +15,18 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/spate-project/spate/cmd/internal/version"
 )
 
-// Exit codes, printed in the help of the commands that use them.
+// Exit codes, printed in the help of the commands that use them. 3 is an answer that is no: damage was found, a
+// stop or a device is refused.
 const (
-	exitFailed  = 1
-	exitUsage   = 2
-	exitDamaged = 3
+	exitFailed      = 1
+	exitUsage       = 2
+	exitDamaged     = 3
+	exitRefused     = 3
+	exitUnreachable = 4
 )
 
 // exitError ends the program with a code of its own.
@@ -37,18 +43,53 @@ func usageError(format string, args ...any) error {
 	return &exitError{exitUsage, fmt.Errorf(format, args...)}
 }
 
+// group makes a command that only holds others: it shows its help, or says that there is no such command, which
+// cobra does at the top only.
+func group(c *cobra.Command, below ...*cobra.Command) *cobra.Command {
+	c.AddCommand(below...)
+	c.Args = cobra.ArbitraryArgs
+	c.DisableFlagsInUseLine = true
+	c.SuggestionsMinimumDistance = 2
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return c.Help()
+		}
+		hint := fmt.Sprintf("see %s --help", c.CommandPath())
+		if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+			hint = fmt.Sprintf("did you mean %s?", near[0])
+		}
+		return usageError("unknown command %q for %s; %s", args[0], c.CommandPath(), hint)
+	}
+	return c
+}
+
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "spate",
-		Short:         "Stream one disk image to many machines",
+		Use:   "spate",
+		Short: "Stream one disk image to many machines",
+		Long: `The console of a farm on the command line.
+
+vdisk import, info, verify, adopt, vdisk list --store and keygen work on files of this machine. Everything else asks
+the admin API of any server of the farm, found by --server, SPATE_ADMIN, or at $XDG_RUNTIME_DIR/spate/admin.sock or
+/run/spate/admin.sock.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the answer is no (damage found, refused), 4 no server could be asked.`,
+		Version:       version.String(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError("%w; see %s --help", err, c.CommandPath())
 	})
-	root.AddCommand(newVdiskCommand())
-	return root
+	return group(root, newServerCommand(), newTargetCommand(), newVdiskCommand(), newExplainCommand(), newKeygenCommand())
+}
+
+// exitCode is the code that an error ends the program with.
+func exitCode(err error) int {
+	if own := (*exitError)(nil); errors.As(err, &own) {
+		return own.code
+	}
+	return exitFailed
 }
 
 func main() {
@@ -58,10 +99,6 @@ func main() {
 	if err == nil {
 		return
 	}
-	code := exitFailed
-	if own := (*exitError)(nil); errors.As(err, &own) {
-		code = own.code
-	}
 	fmt.Fprintln(os.Stderr, "spate:", err)
-	os.Exit(code)
+	os.Exit(exitCode(err))
 }

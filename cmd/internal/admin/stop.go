@@ -76,7 +76,8 @@ type lines struct {
 	mu     sync.Mutex // guards the fields below and the writing
 	begun  bool
 	ended  bool
-	last   farm.StopProgress
+	last   farm.StopProgress // what the farm told last
+	sent   farm.StopProgress // what was written last
 	sentAt time.Time
 }
 
@@ -96,6 +97,7 @@ func (l *lines) beat(ctx context.Context, every time.Duration) <-chan struct{} {
 			}
 			l.mu.Lock()
 			if l.begun && !l.ended && time.Since(l.sentAt) >= every {
+				l.last.Stranded = nil
 				l.writeLocked(stopLine{Progress: l.last})
 			}
 			l.mu.Unlock()
@@ -109,17 +111,14 @@ func (l *lines) beat(ctx context.Context, every time.Duration) <-chan struct{} {
 func (l *lines) progress(p farm.StopProgress) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	line := stopLine{Progress: p}
 	if l.begun {
-		line.Progress.Stranded = nil
+		p.Stranded = nil
 	}
-	same := p.Moved == l.last.Moved && p.Left == l.last.Left && p.Total == l.last.Total
-	l.last = line.Progress
-	l.last.Stranded = nil
-	if l.begun && (same || time.Since(l.sentAt) < lineGap) {
-		return
+	l.last = p
+	same := p.Moved == l.sent.Moved && p.Left == l.sent.Left && p.Total == l.sent.Total
+	if !l.begun || !same && time.Since(l.sentAt) >= lineGap {
+		l.writeLocked(stopLine{Progress: p})
 	}
-	l.writeLocked(line)
 }
 
 // writeLocked writes one line and sends it off.
@@ -132,7 +131,7 @@ func (l *lines) writeLocked(line stopLine) {
 		l.w.WriteHeader(http.StatusOK)
 		l.begun = true
 	}
-	l.sentAt = time.Now()
+	l.sent, l.sentAt = line.Progress, time.Now()
 	err := l.control.SetWriteDeadline(l.sentAt.Add(writeTimeout))
 	if err == nil {
 		err = json.NewEncoder(l.w).Encode(line)

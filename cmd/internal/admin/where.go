@@ -74,10 +74,11 @@ func parsePlace(where string) (place, error) {
 		return p, nil
 	}
 	path, unix := strings.CutPrefix(where, "unix:")
-	if unix || !strings.Contains(where, "://") && strings.ContainsRune(where, filepath.Separator) {
-		if info, err := os.Stat(path); err == nil && info.IsDir() {
-			path = filepath.Join(path, SocketName)
-		}
+	info, err := os.Stat(path)
+	if err == nil && info.IsDir() {
+		path = filepath.Join(path, SocketName)
+	}
+	if unix || err == nil || !strings.Contains(where, "://") && strings.ContainsRune(where, filepath.Separator) {
 		return place{sockets: []string{path}}, nil
 	}
 	text := where

@@ -70,18 +70,22 @@ func (s service) note(method string, given any) error {
 	return nil
 }
 
+// Servers answers with the list made beforehand.
 func (s service) Servers(context.Context) (farm.ServerList, error) {
 	return s.f.Servers, s.note(Servers, nil)
 }
 
+// Targets answers with the list made beforehand.
 func (s service) Targets(context.Context) (farm.TargetList, error) {
 	return s.f.Targets, s.note(Targets, nil)
 }
 
+// VDisks answers with the list made beforehand.
 func (s service) VDisks(context.Context) (farm.VDiskList, error) {
 	return s.f.VDisks, s.note(VDisks, nil)
 }
 
+// Explain answers with the explanation of that device.
 func (s service) Explain(_ context.Context, device string) (farm.Explanation, error) {
 	err := s.note(Explain, device)
 	e, ok := s.f.Explanations[device]
@@ -91,6 +95,7 @@ func (s service) Explain(_ context.Context, device string) (farm.Explanation, er
 	return e, err
 }
 
+// StopStream goes through the steps made beforehand.
 func (s service) StopStream(ctx context.Context, r farm.StopRequest, progress func(farm.StopProgress)) (farm.StopProgress, error) {
 	err := s.note(StopStream, r)
 	last := farm.StopProgress{Server: r.Server}
@@ -109,6 +114,7 @@ func (s service) StopStream(ctx context.Context, r farm.StopRequest, progress fu
 	return last, err
 }
 
+// StartStream remembers that it was asked for.
 func (s service) StartStream(_ context.Context, server string) error {
 	return s.note(StartStream, server)
 }
