@@ -121,6 +121,9 @@ func (f *Farm) Attach(s Streams) { f.streams.Store(&s) }
 // Run tells the other servers about this one until the context ends.
 func (f *Farm) Run(ctx context.Context) error { return f.peers.Run(ctx) }
 
+// Refresh takes in at once what has changed in the stores, and tells the other servers. Without it that takes up to a second.
+func (f *Farm) Refresh() { f.peers.report() }
+
 // Close leaves the farm and closes what was open for the stream service, which must have ended.
 func (f *Farm) Close() error {
 	err := f.peers.Close()
