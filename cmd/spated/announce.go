@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
+
+	"go.uber.org/zap"
 
 	"github.com/spate-project/spate/vdisk"
 )
@@ -25,13 +28,22 @@ func (s *server) announce() {
 	fmt.Fprintln(s.out, "ready")
 }
 
-// inventory tells about vDisks that appeared. It is called by a store's scan.
+// inventory takes what a scan of a store has found. A vDisk is told when the farm offers it: before that nobody could
+// attach it.
 func (s *server) inventory(i vdisk.Inventory) {
+	if s.farm == nil {
+		return // the first scan; announce tells what it found
+	}
+	s.farm.Refresh()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.ready || !s.p.open {
-		return
+	if s.ready && s.p.open {
+		s.tellLocked(i)
 	}
+}
+
+// tellLocked prints what was not told yet.
+func (s *server) tellLocked(i vdisk.Inventory) {
 	tell := func(key, format string, args ...any) {
 		if !s.shown[key] {
 			s.shown[key] = true
@@ -42,9 +54,16 @@ func (s *server) inventory(i vdisk.Inventory) {
 		tell("problem "+i.Problem, "store %s: %s", i.Dir, i.Problem)
 		return
 	}
-	for _, r := range i.Replicas {
-		tell("vdisk "+r.Name, "spate-target attach --server %s --farm-key %s --vdisk %s --nbd-socket /tmp/%s.nbd",
-			s.addr, s.keys.farm.Public(), r.Name, r.Name)
+	offers, err := s.farm.VDisks(context.Background()) // from memory
+	if err != nil {
+		s.log.Error("the vDisks cannot be listed", zap.Error(err))
+		return
+	}
+	for _, v := range offers.VDisks {
+		if v.Offered {
+			tell("vdisk "+v.Name, "spate-target attach --server %s --farm-key %s --vdisk %s --nbd-socket /tmp/%s.nbd",
+				s.addr, s.keys.farm.Public(), v.Name, v.Name)
+		}
 	}
 	for _, im := range i.Images {
 		tell("image "+im.File, "%s: not imported, run: %s", im.File, im.Hint(i.Dir))

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -57,6 +58,8 @@ Exit status: 0 ended by a signal, or --check found nothing; 1 an error.`,
 	f.StringSliceVar(&o.join, "join", nil, "with --store: `HOST:PORT` of another server's --peer")
 	f.StringVar(&o.state, "state", "", "`DIR` for keys and what must outlive the program (default: /var/lib/spate, or the user's own)")
 	f.StringVar(&o.admin, "admin-socket", "", "`PATH` of the admin API's unix socket (default: admin.sock in --state)")
+	f.DurationVar(&o.scrubEvery, "scrub-every", 24*time.Hour, "read all vDisks again each `DURATION` and fence what is damaged; 0 never")
+	f.IntVar(&o.scrubRate, "scrub-rate", 20, "`MB` a second that a scrub reads at most; 0 as fast as it goes")
 	f.StringVar(&o.logLevel, "log-level", "info", "lowest `LEVEL` of log lines: debug, info, warn, error")
 	f.StringVar(&o.logFormat, "log-format", "auto", "`FORMAT` of log lines: console, json, auto")
 	return c

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/spate-project/spate/cmd/internal/farm"
 )
@@ -26,6 +27,8 @@ type options struct {
 	store, listen, peer string
 	join                []string
 	state, admin        string
+	scrubEvery          time.Duration
+	scrubRate           int // MB a second
 	logLevel, logFormat string
 	out, messages       io.Writer
 }
@@ -46,19 +49,30 @@ type plan struct {
 	olderKey   string
 	stores     []farm.Copy // named by Server: the name of the store
 	open       bool
+	scrubEvery time.Duration // 0: never
+	scrubRate  int64         // bytes a second; 0: no limit
 }
 
 func (o options) plan() (*plan, error) {
+	var p *plan
+	var err error
 	switch {
 	case o.config == "" && o.store == "":
 		return nil, errors.New("say what to serve: --config FILE, or --store DIR for a folder with vDisks")
 	case o.config != "" && o.store != "":
 		return nil, errors.New("--config and --store exclude one another: the farm file names the stores")
+	case o.scrubEvery < 0 || o.scrubRate < 0:
+		return nil, errors.New("--scrub-every and --scrub-rate cannot be less than 0")
 	case o.config != "":
-		return o.planFarm()
+		p, err = o.planFarm()
 	default:
-		return o.planStore()
+		p, err = o.planStore()
 	}
+	if err != nil {
+		return nil, err
+	}
+	p.scrubEvery, p.scrubRate = o.scrubEvery, int64(o.scrubRate)*1e6
+	return p, nil
 }
 
 func (o options) hostname() (string, error) {

@@ -87,7 +87,11 @@ func newServer(p *plan, out io.Writer, log *zap.Logger, level zap.AtomicLevel) (
 	}
 	s.addr = conns[0].LocalAddr()
 	for _, c := range p.stores {
-		st := vdisk.NewStore(c.Server, c.Path, vdisk.StoreOptions{Changed: s.inventory})
+		diary := newDiary(log.Named("store"))
+		st := vdisk.NewStore(c.Server, c.Path, vdisk.StoreOptions{Changed: func(i vdisk.Inventory) {
+			diary.note(i)
+			s.inventory(i)
+		}})
 		s.stores = append(s.stores, st)
 		st.Scan()
 	}
@@ -141,6 +145,7 @@ func (s *server) run(ctx context.Context) error {
 	}
 	g.run("farm", func() error { return s.farm.Run(work) })
 	g.run("stream service", func() error { return s.stream.Run(work) })
+	g.run("scrub", func() error { return s.scrub(work) })
 	g.run("admin API", func() error { return s.serveAdmin(work) })
 	g.run("signals", func() error { return s.reload(work) })
 	s.announce()
