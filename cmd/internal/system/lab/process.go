@@ -33,6 +33,7 @@ type Spawn struct {
 	Env  []string // in addition to our own
 	Log  string   // file that all output is written to, for people; empty: none
 	Link *Link    // the network to live in; nil: ours
+	User uint32   // to run as, and group; 0: ours
 }
 
 // Start starts a process. Somebody must call End.
@@ -51,6 +52,9 @@ func (s Spawn) Start() (*Process, error) {
 	p.cmd.Stdout, p.cmd.Stderr = p.Out, p.Log
 	// A group of its own: an interrupt at the terminal is for us, who end it. Should we be killed, it ends too.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if s.User != 0 {
+		p.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: s.User, Gid: s.User}
+	}
 	start := p.cmd.Start
 	if s.Link != nil {
 		start = func() error { return s.Link.within(p.cmd.Start) }
