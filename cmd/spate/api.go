@@ -24,7 +24,7 @@ const (
 
 // whereHelp stands in the help of each command that asks a server.
 const whereHelp = `
-Any server of the farm can be asked; it answers for all. Without --server and SPATE_ADMIN it is the one whose
+Any server of the farm can be asked; it answers for all. Without --admin and SPATE_ADMIN it is the one whose
 socket is $XDG_RUNTIME_DIR/spate/admin.sock or /run/spate/admin.sock.`
 
 // connection says which server is asked.
@@ -36,10 +36,10 @@ type connection struct {
 // flags adds the flags of a connection to a command and to those below it.
 func (n *connection) flags(c *cobra.Command) {
 	f := c.PersistentFlags()
-	f.StringVar(&n.where, "server", os.Getenv(envServer), "server to ask: its admin `SOCKET`, the folder that holds it, or https://HOST[:PORT] (or set "+envServer+")")
+	f.StringVar(&n.where, "admin", os.Getenv(envServer), "server to ask: its `SOCKET`, the folder that holds it, or https://HOST[:PORT] (or set "+envServer+")")
 	f.StringVar(&n.o.TokenFile, "token-file", os.Getenv(envToken), "`FILE` with the token, for https (or set "+envToken+")")
 	f.StringVar(&n.o.CAFile, "ca", os.Getenv(envCA), "`FILE` with the certificate of the server or of its CA, for https (or set "+envCA+")")
-	for _, name := range []string{"server", "token-file", "ca"} {
+	for _, name := range []string{"admin", "token-file", "ca"} {
 		f.Lookup(name).DefValue = "" // the environment's value is no default of the program
 	}
 }

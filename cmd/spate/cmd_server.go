@@ -41,7 +41,7 @@ HEARD    time since its last report
 
 Exit codes: 0 listed, 1 failed, 2 wrong usage, 4 no server could be asked.`,
 		Example: `  spate server list
-  spate server list --server https://lab-b --token-file ~/.config/spate/token --ca lab.pem
+  spate server list --admin https://lab-b --token-file ~/.config/spate/token --ca lab.pem
   spate server list --json | jq -r '.servers[] | select(.state != "serving") | .name'`,
 		Args:              exactArgs(0, "no arguments"),
 		ValidArgsFunction: cobra.NoFileCompletions,

@@ -53,7 +53,7 @@ func (c *client) unreachable(err error) error {
 
 func (c *client) socketText(err error, silent bool) string {
 	path := c.place.socket()
-	const elsewhere = "--server (or SPATE_ADMIN) names another one, such as the folder of spated --state or https://HOST:" + DefaultPort
+	const elsewhere = "--admin (or SPATE_ADMIN) names another one, such as the folder of spated --state or https://HOST:" + DefaultPort
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Sprintf("no server answers here: there is no socket %s. Is spated running on this machine? %s", strings.Join(c.place.sockets, " or "), elsewhere)
