@@ -235,7 +235,7 @@ func (c *Client) Tick(now Instant) {
 	if c.closed {
 		return
 	}
-	if late := now.Sub(c.expected); c.expected != Never && late > oversleep {
+	if late := c.late(now); late > oversleep {
 		c.forgive(now, late)
 	}
 	paths, n := c.allPaths()
@@ -247,6 +247,14 @@ func (c *Client) Tick(now Instant) {
 	c.drive(now)
 	c.flush(now)
 	c.sweep(now)
+}
+
+// late is for how long this process itself did not run, as far as it knows.
+func (c *Client) late(now Instant) time.Duration {
+	if c.expected == Never {
+		return 0
+	}
+	return now.Sub(c.expected)
 }
 
 // forgive moves the silences of all paths by the time for which this process

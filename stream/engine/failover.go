@@ -58,6 +58,7 @@ func (c *Client) drive(now Instant) {
 	switch {
 	case c.lostAt != Never:
 		c.seek(now)
+	case p == nil: // not started
 	case c.move.active:
 		c.seekPlanned(now)
 	case now >= p.life:

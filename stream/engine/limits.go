@@ -15,6 +15,8 @@ const (
 	minRoundTrip = 20 * time.Microsecond
 	// minResend and four round trips: silence shorter than this means nothing.
 	minResend = 20 * time.Millisecond
+	// maxResend: whatever the round trip seemed to be, silence is looked into then.
+	maxResend = time.Second
 	// unknownResend is used until a first round trip has been measured.
 	unknownResend = 100 * time.Millisecond
 	// promise is the time within which a server answers a request, with data or

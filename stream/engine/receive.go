@@ -283,7 +283,7 @@ func (c *Client) measure(now Instant, p *path, f *Fetch, d *wire.Data) {
 	}
 	a := &f.asks[i]
 	p.answered[f.priority()] = later(p.answered[f.priority()], a.sent)
-	if a.told || a.tries > 1 || a.from != int(d.Position) || d.Held == heldMost {
+	if a.told || a.tries > 1 || a.from != int(d.Position) || d.Held == heldMost || c.late(now) > oversleep {
 		return
 	}
 	trip := now.Sub(a.sent) - d.HeldTime()

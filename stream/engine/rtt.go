@@ -35,7 +35,7 @@ func (r *rtt) resend() time.Duration {
 	if !r.known() {
 		return unknownResend
 	}
-	return max(4*r.smoothed, minResend)
+	return min(max(4*r.smoothed, minResend), maxResend)
 }
 
 // patience is the time after which an answer is overdue that others, asked for

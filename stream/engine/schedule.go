@@ -19,8 +19,12 @@ type schedulePlace struct {
 	deficit      int  // bytes that it may send more
 }
 
-// quantum is one full train.
-const quantum = maxTrain
+// What a visit grants: a full train to a session that is alone, less when others
+// wait, whose reads would otherwise wait for many full trains on a slow link.
+const (
+	quantum      = maxTrain
+	quantumParts = 4
+)
 
 // sessionQueue is a ring that grows.
 type sessionQueue struct {
@@ -77,10 +81,11 @@ func (q *Schedule) Next() (s *Session, limit int) {
 	if q.data.n == 0 {
 		return nil, 0
 	}
+	grant := quantum / min(q.data.n, quantumParts)
 	s = q.data.pop()
 	p := &s.place
 	p.data = false
-	p.deficit = min(p.deficit+quantum, 2*quantum)
+	p.deficit = min(p.deficit+grant, 2*quantum)
 	return s, p.deficit
 }
 

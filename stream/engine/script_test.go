@@ -151,6 +151,10 @@ func (s *script) heal() {
 		}
 	}
 	clear(s.sick)
+	s.well[v] = w.now
+	for _, c := range w.clients {
+		s.well[c] = w.now
+	}
 	for _, o := range w.servers {
 		if o != v {
 			s.sick[o]++ // whatever they do now

@@ -97,6 +97,9 @@ func (c *Client) request(now Instant, p *path, f *Fetch) wire.Read {
 		f.source = p.server
 	}
 	r := wire.Read{ID: f.id, Level: f.Level, Priority: f.priority(), Count: uint16(f.Count), First: uint64(f.First)}
+	if p.asks == 0 {
+		p.tick = now.Add(tickShort)
+	}
 	piece := p.win.piece()
 	for int(r.N) < wire.MaxRanges {
 		from, to, ok := f.next(now, p, piece, p.room())

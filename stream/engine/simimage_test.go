@@ -10,7 +10,9 @@ import (
 // simImage is a vDisk as the wire sees it: objects of stored bytes.
 type simImage struct {
 	disk   wire.Disk
-	levels [][][]byte
+	levels [][][]byte // objects
+	joined [][]byte   // all objects of a level
+	begins [][]int    // where each object begins there, and where the last ends
 }
 
 // object names a chunk or a page.
@@ -50,9 +52,19 @@ func newSimImage(rng *rand.Rand, chunks int) *simImage {
 		im.levels = append(im.levels, pages)
 		im.disk.Levels++
 		if n == 1 {
-			return im
+			break
 		}
 	}
+	for _, level := range im.levels {
+		begins := []int{0}
+		var joined []byte
+		for _, o := range level {
+			joined = append(joined, o...)
+			begins = append(begins, len(joined))
+		}
+		im.joined, im.begins = append(im.joined, joined), append(im.begins, begins)
+	}
+	return im
 }
 
 func randomBytes(rng *rand.Rand, n int) []byte {
@@ -63,17 +75,17 @@ func randomBytes(rng *rand.Rand, n int) []byte {
 	return b
 }
 
+// answer is not to be changed.
 func (im *simImage) answer(level uint8, first int64, count int) []byte {
-	var b []byte
-	for _, o := range im.levels[level][first : first+int64(count)] {
-		b = append(b, o...)
-	}
-	return b
+	return im.joined[level][im.begins[level][first]:im.begins[level][first+int64(count)]]
 }
 
 // firstDifference is the object of an answer in which b differs from what it
 // should be, -1 when it does not differ.
 func (im *simImage) firstDifference(level uint8, first int64, count int, b []byte) int64 {
+	if string(b) == string(im.answer(level, first, count)) {
+		return -1
+	}
 	at := 0
 	for i, o := range im.levels[level][first : first+int64(count)] {
 		if at+len(o) > len(b) || string(o) != string(b[at:at+len(o)]) {
@@ -81,10 +93,7 @@ func (im *simImage) firstDifference(level uint8, first int64, count int, b []byt
 		}
 		at += len(o)
 	}
-	if at != len(b) {
-		return first
-	}
-	return -1
+	return first
 }
 
 // simBuffer is an answer's memory; it is freed once.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"net/netip"
 	"time"
 
@@ -355,13 +356,14 @@ func (s *simServer) finish(j Job) {
 	}
 	whole := s.w.image.answer(j.Level, j.First, j.Count)
 	at := 0
-	for i := j.First; i < j.First+int64(j.Count); i++ {
+	for i := j.First; len(s.damaged) > 0 && i < j.First+int64(j.Count); i++ {
 		o, n := object{j.Level, i}, len(s.w.image.levels[j.Level][i])
 		if s.fenced[o] {
 			j.Session.Fail(j, i, wire.CodeDamaged)
 			return
 		}
 		if s.damaged[o] && n > 0 {
+			whole = bytes.Clone(whole)
 			whole[at] ^= 1
 		}
 		at += n
