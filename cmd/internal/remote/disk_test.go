@@ -42,10 +42,10 @@ var worlds = []struct {
 	{64 * 4096, 4096, 0.5, tree.CodecS2},
 	{65*4096 + 1024, 4096, 0.1, tree.CodecZstdFast},
 	{4096*4096 + 4608, 4096, 0.9, tree.CodecS2}, // three levels
-	{4096 * 4096 * 2, 4096, 1, tree.CodecNone},  // three levels of nothing
-	{5<<20 + 512, 16384, 0.3, tree.CodecZstdFast},
-	{9 << 20, 65536, 0.2, tree.CodecS2},
-	{5<<20 + 2560, 1 << 20, 0.5, tree.CodecZstdFast},
+	{4096*4096 + 4096, 4096, 1, tree.CodecNone}, // three levels of nothing
+	{2<<20 + 512, 16384, 0.3, tree.CodecZstdFast},
+	{3<<20 + 512, 65536, 0.2, tree.CodecS2},
+	{3<<20 + 2560, 1 << 20, 0.5, tree.CodecZstdFast},
 }
 
 // flip damages one bit of some answers.
@@ -101,12 +101,12 @@ func readRandomly(t *testing.T, d *Disk, im *image, seed uint64) {
 	size := im.shape.Size
 	p := make([]byte, 1<<20)
 	next := int64(0)
-	for range 150 {
+	for range 100 {
 		off := rng.Int64N(size)
 		if rng.IntN(3) > 0 {
 			off = next // sequentially
 		}
-		n := min(size-off, 1+rng.Int64N(1<<(1+rng.IntN(20))))
+		n := min(size-off, 1+rng.Int64N(1<<(1+rng.IntN(19))))
 		if next = off + n; next >= size {
 			next = 0
 		}

@@ -116,9 +116,18 @@ type network struct {
 	inOrder bool
 	done    chan struct{}
 
-	fetches, objects, rejects, urged int // guarded by mu
-	most                             int // guarded by mu: fetches at once
-	onFetch                          func(f *engine.Fetch)
+	calls                   [][]asked // guarded by mu: what each call of Fetch asked for
+	fetches, rejects, urged int       // guarded by mu
+	most                    int       // guarded by mu: fetches at once
+}
+
+// asked is what a fetch asked for.
+type asked struct {
+	level  uint8
+	first  int64
+	count  int
+	demand bool
+	expect int
 }
 
 func honest(*engine.Fetch) bool { return true }
@@ -148,19 +157,27 @@ func (n *network) stop() {
 func (n *network) Fetch(list ...*engine.Fetch) (int, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	var call []asked
 	for i, f := range list {
 		if n.stopped {
 			return i, engine.ErrClosed
 		}
 		n.fetches++
-		n.objects += f.Count
-		if n.onFetch != nil {
-			n.onFetch(f)
-		}
+		call = append(call, asked{f.Level, f.First, f.Count, f.Demand, f.Expect})
 		n.avoid[f] = nil
 		n.takeLocked(f)
 	}
+	n.calls = append(n.calls, call)
 	return len(list), nil
+}
+
+// take gives what was asked for since the last time.
+func (n *network) take() [][]asked {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	calls := n.calls
+	n.calls = nil
+	return calls
 }
 
 func (n *network) takeLocked(f *engine.Fetch) {
