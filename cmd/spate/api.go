@@ -24,8 +24,9 @@ const (
 
 // whereHelp stands in the help of each command that asks a server.
 const whereHelp = `
-Any server of the farm can be asked; it answers for all. Without --admin and SPATE_ADMIN it is the one whose
-socket is $XDG_RUNTIME_DIR/spate/admin.sock or /run/spate/admin.sock.`
+Any server of the farm can be asked; it answers for all. Without --admin and SPATE_ADMIN it is the one of this user or
+of this machine, behind $XDG_RUNTIME_DIR/spate/admin.sock, ~/.local/state/spate/admin.sock, /run/spate/admin.sock or
+/var/lib/spate/admin.sock.`
 
 // connection says which server is asked.
 type connection struct {

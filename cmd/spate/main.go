@@ -70,8 +70,7 @@ func newRootCommand() *cobra.Command {
 		Long: `The console of a farm on the command line.
 
 vdisk import, info, verify, adopt, vdisk list --store and keygen work on files of this machine. Everything else asks
-the admin API of any server of the farm, found by --admin, SPATE_ADMIN, or at $XDG_RUNTIME_DIR/spate/admin.sock or
-/run/spate/admin.sock.
+the admin API of any server of the farm: the one that --admin or SPATE_ADMIN names, or one on this machine.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the answer is no (damage found, refused), 4 no server could be asked.`,
 		Version:       version.String(),

@@ -9,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"math/big"
@@ -17,6 +18,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -289,6 +291,43 @@ func TestWhyNoServerAnswersIsSaid(t *testing.T) {
 		if reach := (*ConnectError)(nil); !errors.As(err, &reach) || !strings.Contains(err.Error(), says) || farm.CodeOf(err) != farm.ErrorUnavailable {
 			t.Errorf("%s: %v", where, err)
 		}
+	}
+}
+
+// Without a place the usual sockets are tried in their order: a dead one does not hide a live one, and when all
+// are dead or missing that is said of the first that exists, or of all.
+func TestTheUsualSocketsAreTriedInOrder(t *testing.T) {
+	f := full(t)
+	dir := t.TempDir()
+	dead, live, missing := filepath.Join(dir, "dead"), filepath.Join(dir, "live"), filepath.Join(dir, "missing")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: dead, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	l.Close()
+	serve(t, Options{Service: f.Service(), Socket: live})
+	for _, c := range []struct {
+		sockets []string
+		says    string
+	}{
+		{[]string{missing, dead, live}, ""},
+		{[]string{live, dead}, ""},
+		{[]string{missing, dead}, "nobody listens on " + dead},
+		{[]string{missing, missing}, "there is no socket " + missing + " or " + missing},
+	} {
+		d, err := dial(live, DialOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.place.sockets = c.sockets
+		_, err = d.Servers(t.Context())
+		if said := fmt.Sprint(err); (err != nil) != (c.says != "") || !strings.Contains(said, c.says) {
+			t.Errorf("%v: %v", c.sockets, err)
+		}
+	}
+	if p, err := parsePlace(""); err != nil || !slices.Contains(p.sockets, DefaultSocket) {
+		t.Errorf("%v, %v", p, err)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"mime"
 	"net"
 	"net/http"
@@ -68,7 +69,7 @@ func dial(where string, o DialOptions) (*client, error) {
 	c.http = &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	if len(p.sockets) > 0 {
 		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dialer.DialContext(ctx, "unix", p.socket())
+			return dialSockets(ctx, dialer, c.place.sockets)
 		}
 		return c, nil
 	}
@@ -92,6 +93,31 @@ func dial(where string, o DialOptions) (*client, error) {
 		}
 	}
 	return c, nil
+}
+
+// socketError says which socket an error is about.
+type socketError struct {
+	path string
+	err  error
+}
+
+func (e *socketError) Error() string { return e.path + ": " + e.err.Error() }
+func (e *socketError) Unwrap() error { return e.err }
+
+// dialSockets connects to the first socket behind which somebody listens. When there is none, the error is about
+// the first that exists, or the last.
+func dialSockets(ctx context.Context, d *net.Dialer, paths []string) (net.Conn, error) {
+	var first *socketError
+	for _, path := range paths {
+		c, err := d.DialContext(ctx, "unix", path)
+		if err == nil {
+			return c, nil
+		}
+		if first == nil || errors.Is(first, fs.ErrNotExist) {
+			first = &socketError{path, err}
+		}
+	}
+	return nil, first
 }
 
 // Servers asks the farm.

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"strings"
 	"syscall"
 
 	"github.com/spate-project/spate/cmd/internal/farm"
@@ -52,11 +51,14 @@ func (c *client) unreachable(err error) error {
 }
 
 func (c *client) socketText(err error, silent bool) string {
-	path := c.place.socket()
+	path := c.place.String()
+	if which := (*socketError)(nil); errors.As(err, &which) {
+		path = which.path
+	}
 	const elsewhere = "--admin (or SPATE_ADMIN) names another one, such as the folder of spated --state or https://HOST:" + DefaultPort
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Sprintf("no server answers here: there is no socket %s. Is spated running on this machine? %s", strings.Join(c.place.sockets, " or "), elsewhere)
+		return fmt.Sprintf("no server answers here: there is no socket %s. Is spated running on this machine? %s", c.place, elsewhere)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Sprintf("the admin socket %s may not be used by this user%s; use sudo, or join the group that it is open to", path, modeOf(path))
 	case errors.Is(err, syscall.ECONNREFUSED):

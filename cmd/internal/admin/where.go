@@ -19,21 +19,29 @@ const (
 	DefaultPort = "6912"
 )
 
-// UserSocket is where a server of this user listens by default: the system's place for root, and one in the
-// user's runtime folder for everybody else, empty when there is no such folder.
-func UserSocket() string {
-	if os.Geteuid() == 0 {
-		return DefaultSocket
+// systemState is where a server of the system keeps its state, and its socket if it has no farm file.
+const systemState = "/var/lib/spate"
+
+// usualSockets are where servers listen that were not told where to: those of this user before those of the
+// system, those with a farm file before those without.
+func usualSockets() []string {
+	var all []string
+	if os.Geteuid() != 0 {
+		if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+			all = append(all, filepath.Join(dir, "spate", SocketName))
+		}
+		if dir := os.Getenv("XDG_STATE_HOME"); dir != "" {
+			all = append(all, filepath.Join(dir, "spate", SocketName))
+		} else if home, err := os.UserHomeDir(); err == nil {
+			all = append(all, filepath.Join(home, ".local", "state", "spate", SocketName))
+		}
 	}
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
-		return filepath.Join(dir, "spate", SocketName)
-	}
-	return ""
+	return append(all, DefaultSocket, filepath.Join(systemState, SocketName))
 }
 
 // place is where a server is.
 type place struct {
-	// sockets are paths of Unix sockets, of which the first that exists counts; empty for TCP.
+	// sockets are paths of Unix sockets, tried in this order; empty for TCP.
 	sockets []string
 	// host is host and port.
 	host string
@@ -45,33 +53,18 @@ type place struct {
 func (p place) String() string {
 	switch {
 	case len(p.sockets) > 0:
-		return p.socket()
+		return strings.Join(p.sockets, " or ")
 	case p.plain:
 		return "http://" + p.host
 	}
 	return "https://" + p.host
 }
 
-// socket is the socket to connect to: the first that exists, or else the first.
-func (p place) socket() string {
-	for _, path := range p.sockets {
-		if _, err := os.Lstat(path); err == nil || os.IsPermission(err) {
-			return path
-		}
-	}
-	return p.sockets[0]
-}
-
 // parsePlace understands a path, a folder with a socket in it, https://HOST[:PORT] and HOST:PORT; empty means
 // the usual sockets.
 func parsePlace(where string) (place, error) {
 	if where == "" {
-		var p place
-		if own := UserSocket(); own != "" && own != DefaultSocket {
-			p.sockets = append(p.sockets, own)
-		}
-		p.sockets = append(p.sockets, DefaultSocket)
-		return p, nil
+		return place{sockets: usualSockets()}, nil
 	}
 	path, unix := strings.CutPrefix(where, "unix:")
 	info, err := os.Stat(path)
