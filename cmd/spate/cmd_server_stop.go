@@ -116,8 +116,11 @@ func runStop(c *cobra.Command, s farm.Service, r farm.StopRequest, asJSON bool) 
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("interrupted: %s takes no new targets and its own are still asked to move; spate server list shows how far that is, "+
 			"spate server start-stream %s takes it back", r.Server, r.Server)
-	case farm.CodeOf(err) == farm.ErrorConflict && len(p.Stranded) > 0:
-		return &exitError{exitRefused, fmt.Errorf("%w; why a target has nowhere to go is said by: spate explain %s", err, p.Stranded[0])}
+	case farm.CodeOf(err) == farm.ErrorConflict:
+		if len(p.Stranded) > 0 {
+			err = fmt.Errorf("%w; why a target has nowhere to go is said by: spate explain %s", err, p.Stranded[0])
+		}
+		return &exitError{exitRefused, err}
 	case err == nil && p.Left > 0:
 		return fmt.Errorf("%s left on %s at the deadline", count(p.Left, "target"), r.Server)
 	case err != nil:

@@ -86,8 +86,12 @@ func printTargets(w io.Writer, all []farm.TargetInfo) {
 	servers := map[string]bool{}
 	for _, x := range all {
 		servers[x.Server] = true
+		trip := "-" // not measured yet
+		if x.RTT > 0 {
+			trip = short(x.RTT)
+		}
 		t.add(x.Device, x.Label, x.Collection, x.Server, fmt.Sprintf("%s@%d", x.VDisk, x.Version), x.Addr.String(), long(x.Since), amount(float64(x.Sent)),
-			strconv.FormatUint(uint64(x.Lost)+uint64(x.Late)+uint64(x.Busy), 10), short(x.RTT), short(x.Pause), strconv.FormatUint(uint64(x.Failovers), 10))
+			strconv.FormatUint(uint64(x.Lost)+uint64(x.Late)+uint64(x.Busy), 10), trip, short(x.Pause), strconv.FormatUint(uint64(x.Failovers), 10))
 	}
 	t.write(w)
 	fmt.Fprintf(w, "\n%s on %s\n", count(len(all), "target"), count(len(servers), "server"))

@@ -362,3 +362,22 @@ func TestTheLogLevelIsMounted(t *testing.T) {
 		t.Errorf("the level is %v", level)
 	}
 }
+
+// A mistake of ours in one request is logged as one, and the server goes on.
+func TestAMistakeInOneRequestIsLoggedAndOver(t *testing.T) {
+	core, logs := observer.New(zap.ErrorLevel)
+	path := filepath.Join(t.TempDir(), SocketName)
+	serve(t, Options{Socket: path, Log: zap.New(core)}) // no service: each request is a nil pointer
+	c, err := dial(path, DialOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := c.Servers(t.Context()); !strings.Contains(fmt.Sprint(err), "the server behind "+path) {
+			t.Error(err)
+		}
+	}
+	if logs.FilterMessage("a request failed").Len() != 2 {
+		t.Errorf("logged %v", logs.All())
+	}
+}
