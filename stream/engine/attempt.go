@@ -224,6 +224,7 @@ func (c *Client) referred(now Instant, p *path, r wire.LoginReply) {
 	s := p.server
 	s.note = "refers to another server"
 	s.aside(now, retryAllMax)
+	s.referrer = true
 	if !c.serving {
 		c.disk = r.Disk
 		c.serving = true // the ticket names this content, and only it

@@ -43,7 +43,7 @@ func (c *Client) control(now Instant, p *path, t wire.FrameType, body []byte, si
 // goingAway: the server asks us to move, at our slot, and serves on until then.
 func (c *Client) goingAway(now Instant, p *path, f wire.GoingAway) {
 	if p.state == pathLeft {
-		c.sendFrame(p, wire.Leave{Reason: wire.LeaveMoved, PauseUS: p.pauseUS})
+		p.again = now // it has not heard our good-bye
 		return
 	}
 	c.sendFrame(p, wire.GoingAwayAck{Number: f.Number})
@@ -69,6 +69,9 @@ func (c *Client) learn(f wire.Alternates) {
 	for i, a := range f.List {
 		if s := c.meet(a.ID, a.Name, a.Addr, i); s != nil {
 			s.rank, s.state, s.load, s.sameZone = i, a.State, a.Load, a.SameZone
+			if a.State == wire.StateServing {
+				s.note = "" // what it said last is over
+			}
 		}
 	}
 	c.sortServers()
@@ -82,6 +85,7 @@ func (c *Client) closedByServer(now Instant, p *path, f wire.Closed) {
 		p.closes = now.Add(lingerOld)
 		c.reroute(p)
 	}
+	p.again = Never // it needs no good-bye
 	if p != c.current {
 		return
 	}

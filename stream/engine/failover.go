@@ -135,7 +135,7 @@ func (c *Client) attempts() (n int) {
 // set aside; else, when there is none such, the one that was not asked for
 // longest, be it the one that fell silent.
 func (c *Client) candidate(now Instant) *server {
-	var best, stale *server
+	var best, offered, stale *server
 	for _, s := range c.servers {
 		switch {
 		case c.attemptTo(s) != nil:
@@ -143,14 +143,22 @@ func (c *Client) candidate(now Instant) *server {
 			if best == nil || !best.hopeful() && s.hopeful() {
 				best = s
 			}
+		case s.state == wire.StateServing && s != c.currentServer() && now.Sub(s.tried) >= silence:
+			// Set aside, but the farm counts on it: better than nobody.
+			if offered == nil {
+				offered = s
+			}
 		case now.Sub(s.tried) >= retryAllMax && (stale == nil || s.tried < stale.tried):
 			stale = s
 		}
 	}
-	if best == nil {
-		best = stale
+	switch {
+	case best != nil:
+		return best
+	case offered != nil:
+		return offered
 	}
-	return best
+	return stale
 }
 
 // hopeful tells that nobody has said that the server would not serve us.
@@ -208,6 +216,11 @@ func (c *Client) adopt(now Instant, p *path) {
 	c.lostAt, c.notice = Never, Never
 	c.move.active = false
 	c.endAttempts()
+	for _, s := range c.servers {
+		if s.referrer {
+			s.referrer, s.notBefore = false, 0
+		}
+	}
 	first := !c.serving || c.referral
 	c.serving, c.referral = true, false
 	if first {

@@ -28,8 +28,8 @@ type path struct {
 	flownAt      Instant // when the flight that was answered went out, 0 when it is not known which
 	serverRandom [wire.ServerRandomSize]byte
 	started      Instant
-	again        Instant // when the first message or the flight is sent again
-	sends        int
+	again        Instant // when the first message, the flight, or at the end the good-bye is sent again
+	sends        int     // of it
 	cookies      int
 	hops         int // referrals in a row that led here
 
@@ -51,6 +51,7 @@ type path struct {
 	due       Instant // since when an answer is due that has not come, Never when none is
 	probes    int
 	nextProbe Instant
+	probed    Instant // when the probe was sent after which silence may count
 	pings     uint32
 	pingDue   bool
 	hinted    Instant // somebody said that the server knows this session no more; Never when nobody did
@@ -64,6 +65,7 @@ type path struct {
 	spent     bool // a key has sealed enough
 	aux       bool // for repair, never the serving one
 	leaveAt   Instant
+	left      wire.LeaveReason
 	statusAt  Instant
 	statusDue bool
 	statusSeq uint32
@@ -123,13 +125,26 @@ func (p *path) settleDue(now Instant) {
 	}
 }
 
+// probing notes that a probe is sent now and says when the next one is: the one
+// before the last look at the clock comes just early enough to be answered.
+func (p *path) probing(now Instant) {
+	p.probes++
+	if p.probes == leastProbes {
+		p.probed = now
+	}
+	p.nextProbe = now.Add(p.rtt.resend() << min(max(p.probes-leastProbes, 0), 5))
+	if last := p.due.Add(silence - lastLook); now < last {
+		p.nextProbe = earlier(p.nextProbe, last)
+	}
+}
+
 // silentAt is when the server has been silent for too long, Never when it has
 // not been asked often enough to say.
 func (p *path) silentAt() Instant {
 	if p.due == Never || p.suspect || p.probes < leastProbes {
 		return Never
 	}
-	return p.due.Add(silence)
+	return later(p.due.Add(silence), p.probed.Add(p.rtt.patience()))
 }
 
 // hintedAt is when a hint that the server knows the session no more counts,
@@ -160,6 +175,7 @@ type server struct {
 	noTicket  bool // it refused our ticket
 	penalty   int  // failures in a row
 	notBefore Instant
+	referrer  bool // set aside only while the server that it named is asked
 	tried     Instant
 	asked     bool
 }

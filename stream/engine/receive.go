@@ -251,7 +251,9 @@ func (c *Client) data(now Instant, p *path, d *wire.Data, counter uint64) {
 	p.win.received(now, len(d.Payload), p.rtt.smoothed)
 	f := c.byID(d.ID)
 	if f == nil || f.avoids(p.server) || f.alone && f.source != p.server {
-		c.stats.Late++
+		if len(d.Payload) > 0 { // an ask behind the end of an answer brings none, and is no duplicate
+			c.stats.Late++
+		}
 		return
 	}
 	if !f.settle(int(d.Total)) {
