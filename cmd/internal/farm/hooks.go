@@ -55,8 +55,12 @@ func (h hooks) NotifyMsg(b []byte) {
 		}
 	case inventory:
 		p.mu.Lock()
-		p.book.hold(m)
+		news := p.book.hold(m)
 		p.mu.Unlock()
+		if news {
+			// What that server may serve has changed, and with it everybody's alternates.
+			p.changed()
+		}
 	case wish:
 		p.sendInventory(m.From)
 	case call:
@@ -118,6 +122,9 @@ func (h hooks) member(n *memberlist.Node) {
 // NotifyLeave is called when a member left or was found dead.
 func (h hooks) NotifyLeave(n *memberlist.Node) {
 	p := h.p
+	if n.Name == p.o.Name {
+		return // our own end, which nobody needs to be told of
+	}
 	p.mu.Lock()
 	delete(p.members, n.Name)
 	p.book.leave(n.Name)

@@ -240,6 +240,9 @@ func (p *Peers) report() {
 	}
 	p.book.take(now, r)
 	p.mu.Unlock()
+	if changed {
+		p.changed() // our own targets may have lost or won a replica too
+	}
 
 	message := encode(kindReport, r)
 	for _, n := range p.others() {
