@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -183,6 +184,7 @@ func checkIdle(t *testing.T, d *Disk) {
 	d.mu.Lock()
 	for d.queue.n > 0 || d.rejects.n > 0 || d.resting < d.options.Workers {
 		d.mu.Unlock()
+		runtime.Gosched()
 		d.mu.Lock()
 	}
 	defer d.mu.Unlock()
@@ -338,6 +340,7 @@ func TestCloseEndsReadsThatWait(t *testing.T) {
 		go func() { result <- d.ReadAt(context.Background(), make([]byte, 100), 0) }()
 	}
 	for n.count(&n.fetches) == 0 {
+		runtime.Gosched()
 	}
 	if err := d.Close(); err != nil {
 		t.Fatal(err)

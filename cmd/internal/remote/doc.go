@@ -30,7 +30,8 @@
 //
 // Fetches in work, bytes of disk under way, each cache, and the window of read-ahead have bounds (limits.go, Options).
 // Demand that finds no room waits for it and holds none meanwhile, so that what is under way always comes to an end.
-// Beside Options the disk needs about 6 % of CacheBytes for its directory, and buffers of at most twice FlightBytes. The
+// Beside Options the disk needs 1 to 12 % of CacheBytes for its directory, most where chunks are small, and buffers of at
+// most twice FlightBytes. The
 // caches lie outside the Go heap; readers reuse what they need, so that a read makes no garbage.
 //
 // # When no server has a good copy

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"reflect"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -91,6 +92,7 @@ func TestReadersOfOneChunkShareOneFetch(t *testing.T) {
 		readers.Go(func() { mustRead(t, d, im, i*4096, 4096) })
 	}
 	for waiting(d, 0) < 16 {
+		runtime.Gosched()
 	}
 	n.holding(false)
 	readers.Wait()
@@ -147,11 +149,13 @@ func TestSequentialReadsAreReadAhead(t *testing.T) {
 	const streams, length = 3, 4 << 20
 	for off := int64(0); off < length; off += 16 << 10 {
 		for s := range int64(streams) {
-			mustRead(t, d, im, s*length+off, 16<<10)
+			if p := make([]byte, 16<<10); s == 0 || !d.TryReadAt(p, s*length+off) {
+				mustRead(t, d, im, s*length+off, 16<<10)
+			}
 		}
 	}
 	s := d.Stats()
-	if s.AheadUsed < streams*(length-128<<10) || s.AheadWasted != 0 || s.AheadBytes-s.AheadUsed > 0 {
+	if s.AheadUsed < streams*length/2 || s.AheadWasted != 0 || s.AheadBytes-s.AheadUsed > 0 {
 		t.Errorf("%d bytes read ahead, %d used, %d wasted", s.AheadBytes, s.AheadUsed, s.AheadWasted)
 	}
 	if s.Fetches > streams*length/maxRun*2 {
@@ -185,6 +189,7 @@ func TestReadAheadThatSomebodyWaitsForIsUrged(t *testing.T) {
 		close(done)
 	}()
 	for n.count(&n.urged) < 3 { // two pages and the run
+		runtime.Gosched()
 	}
 	n.holding(false)
 	<-done

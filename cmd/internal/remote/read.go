@@ -73,6 +73,7 @@ type part struct {
 	chunk int64
 	at    int
 	dst   []byte
+	again bool // the chunk was read before, so that it may be once more
 }
 
 // readChunkLocked fills a part, waiting for it if it must. It unlocks meanwhile.
@@ -213,6 +214,8 @@ func (d *Disk) fromStoredLocked(i *item, p part, dec *tree.Decoder) (again bool,
 	seg := d.stored.pin(i)
 	if i.ahead {
 		d.usedLocked(p.chunk)
+	} else {
+		p.again = true
 	}
 	err = d.unpackLocked(p, i.entry, i.stored(), true, dec)
 	seg.unpin()
@@ -259,14 +262,14 @@ func (d *Disk) judgeLocked(r *run, i int, err error) {
 }
 
 // unpackLocked fills a part from the stored bytes of its chunk, which it checks unless they are verified. A chunk that is
-// read in part is decoded into the cache, one that is read whole directly to where it goes. It unlocks meanwhile. dec may
-// be nil; else it is given back.
+// read in part or again is decoded into the cache, one that is read whole for the first time directly to where it goes.
+// It unlocks meanwhile. dec may be nil; else it is given back.
 func (d *Disk) unpackLocked(p part, e tree.Entry, src []byte, verified bool, dec *tree.Decoder) (err error) {
 	length := d.shape.ChunkLength(p.chunk)
 	var s *slot
 	var scratch *buffer
-	if e.Kind != tree.Raw && e.Kind != tree.Zero && len(p.dst) < length {
-		if s = d.decoded.reserve(p.chunk); s == nil {
+	if whole := len(p.dst) == length; e.Kind != tree.Raw && e.Kind != tree.Zero && (!whole || p.again) {
+		if s = d.decoded.reserve(p.chunk); s == nil && !whole {
 			scratch = d.buffers.take(length)
 		}
 	}

@@ -53,7 +53,7 @@ func (c *stored) init(bytes int64, chunk int, evicted func(*item)) error {
 	if err != nil {
 		return err
 	}
-	most := size / max(leastCharge, chunk/16)
+	most := size / max(leastCharge, chunk/8)
 	c.memory, c.segments, c.evicted = m, make([]segment, n), evicted
 	items, places := make([]item, n*most), make([]*item, n*most)
 	for i := range items {
