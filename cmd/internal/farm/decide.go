@@ -77,6 +77,9 @@ func (v view) decide(a ask) outcome {
 // identify finds device and collection, and whether the device may log in at all.
 func (v view) identify(a ask) (outcome, bool) {
 	o := outcome{device: Device{Name: a.mac.String(), MAC: a.mac, Collection: v.config.Unknown}}
+	if !a.mac.single() && !a.resume {
+		return o.refuse(wire.ResultDeny, wire.CodeUnknownDevice, "%s is the MAC address of a group or of nobody; name this device with --mac.", a.mac), false
+	}
 	if d := v.config.Device(a.mac); d != nil {
 		o.device, o.known = *d, true
 	}

@@ -37,11 +37,14 @@ func ParseMAC(s string) (MAC, error) {
 	if err := unhex(m[:], []byte(digits)); err != nil {
 		return MAC{}, fmt.Errorf("%q is no MAC address; one looks like 52:54:00:12:34:56", s)
 	}
-	if m[0]&1 != 0 || m == (MAC{}) {
+	if !m.single() {
 		return MAC{}, fmt.Errorf("%q is the MAC address of a group or of nobody", s)
 	}
 	return m, nil
 }
+
+// single tells whether the address can be that of one device.
+func (m MAC) single() bool { return m[0]&1 == 0 && m != MAC{} }
 
 // String is the address as everyone writes it.
 func (m MAC) String() string {
@@ -51,10 +54,9 @@ func (m MAC) String() string {
 // MarshalText writes what String returns.
 func (m MAC) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
-// UnmarshalText reads what ParseMAC reads.
-func (m *MAC) UnmarshalText(b []byte) (err error) {
-	*m, err = ParseMAC(string(b))
-	return err
+// UnmarshalText reads what MarshalText writes, whatever the address: what a program lists, another one must be able to read.
+func (m *MAC) UnmarshalText(b []byte) error {
+	return unhex(m[:], []byte(strings.ReplaceAll(string(b), ":", "")))
 }
 
 // DeviceKey is the public key of a device. It is no secret.

@@ -140,7 +140,13 @@ func (f *Farm) stopHere(ctx context.Context, r StopRequest, progress func(StopPr
 	}
 	progress(p)
 	f.peers.report() // at once: the others must not send anybody here
-	d := (*s).StopStream(ctx, wire.AwayStopped, deadline, func(d stream.Drained) { progress(p.with(d)) })
+	last := p
+	d := (*s).StopStream(ctx, wire.AwayStopped, deadline, func(d stream.Drained) {
+		if now := p.with(d); now.Moved != last.Moved || now.Left != last.Left {
+			last = now
+			progress(now)
+		}
+	})
 	f.mu.Lock()
 	f.stopping = false
 	f.mu.Unlock()
@@ -149,6 +155,9 @@ func (f *Farm) stopHere(ctx context.Context, r StopRequest, progress func(StopPr
 	p.Done = true
 	f.log.Info("stream service stopped", zap.Int("moved", p.Moved), zap.Int("left", p.Left), zap.Duration("longest_pause", p.LongestPause),
 		zap.String(logging.KeyServer, f.o.Name))
+	if p.Left > 0 && ctx.Err() != nil {
+		return p, Errorf(ErrorUnfinished, "not waited for any longer: %d of %d targets are still here and go on being asked to move", p.Left, p.Total)
+	}
 	if p.Left > 0 {
 		return p, Errorf(ErrorUnfinished, "%d of %d targets were still here after %s and were cut off", p.Left, p.Total, deadline.Round(time.Second))
 	}
