@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spate-project/spate/stream"
-	"github.com/spate-project/spate/stream/engine"
 	"github.com/spate-project/spate/vdisk/tree"
 )
 
@@ -39,39 +37,6 @@ var programs = sync.OnceValue(func() []byte {
 	}
 	return data[:len(data)&^4095]
 })
-
-// instant is a Fetcher whose one goroutine answers at once and in order, as fast as it can copy.
-type instant struct {
-	image *image
-	todo  chan *engine.Fetch
-}
-
-func newInstant(t testing.TB, im *image) *instant {
-	n := &instant{image: im, todo: make(chan *engine.Fetch, engine.MaxFetches)}
-	var done sync.WaitGroup
-	done.Go(func() {
-		for f := range n.todo {
-			im.answer(f)
-			f.Owner.(stream.Receiver).Fetched(f)
-		}
-	})
-	t.Cleanup(func() {
-		close(n.todo)
-		done.Wait()
-	})
-	return n
-}
-
-func (n *instant) Fetch(list ...*engine.Fetch) (int, error) {
-	for _, f := range list {
-		n.todo <- f
-	}
-	return len(list), nil
-}
-func (n *instant) Urge(*engine.Fetch) {}
-func (n *instant) Reject(f *engine.Fetch, level uint8, index int64) error {
-	panic(fmt.Sprintf("object %d of level %d is rejected", index, level))
-}
 
 func eachImage(b *testing.B, f func(b *testing.B, im *image)) {
 	data := programs()

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -275,6 +276,39 @@ func (n *network) count(what *int) int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return *what
+}
+
+// instant is a Fetcher whose one goroutine answers at once and in order, as fast as it can copy.
+type instant struct {
+	image *image
+	todo  chan *engine.Fetch
+}
+
+func newInstant(t testing.TB, im *image) *instant {
+	n := &instant{image: im, todo: make(chan *engine.Fetch, engine.MaxFetches)}
+	var done sync.WaitGroup
+	done.Go(func() {
+		for f := range n.todo {
+			im.answer(f)
+			f.Owner.(stream.Receiver).Fetched(f)
+		}
+	})
+	t.Cleanup(func() {
+		close(n.todo)
+		done.Wait()
+	})
+	return n
+}
+
+func (n *instant) Fetch(list ...*engine.Fetch) (int, error) {
+	for _, f := range list {
+		n.todo <- f
+	}
+	return len(list), nil
+}
+func (n *instant) Urge(*engine.Fetch) {}
+func (n *instant) Reject(f *engine.Fetch, level uint8, index int64) error {
+	panic(fmt.Sprintf("object %d of level %d is rejected", index, level))
 }
 
 func openDisk(t testing.TB, im *image, f Fetcher, o Options) *Disk {

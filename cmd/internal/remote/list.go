@@ -74,12 +74,12 @@ func (l *list[T]) toFront(e T) {
 
 // waiter is one request that waits for something.
 type waiter struct {
-	links_ links[*waiter]
-	in     *waitList // guarded by the disk's lock; nil when it waits for nothing
-	ready  chan struct{}
+	place links[*waiter]
+	in    *waitList // guarded by the disk's lock; nil when it waits for nothing
+	ready chan struct{}
 }
 
-func (w *waiter) links() *links[*waiter] { return &w.links_ }
+func (w *waiter) links() *links[*waiter] { return &w.place }
 
 // waitList is who waits for one thing, guarded by the disk's lock.
 type waitList struct{ list list[*waiter] }
