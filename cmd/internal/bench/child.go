@@ -48,8 +48,12 @@ func (c *child) daemonize(ctx context.Context, pidFile string) error {
 		if err != nil {
 			return false
 		}
-		c.daemon, err = strconv.Atoi(strings.TrimSpace(string(b)))
-		return err == nil
+		pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+		if err != nil {
+			return false // not written yet
+		}
+		c.daemon = pid
+		return true
 	})
 }
 
@@ -95,7 +99,7 @@ func (c *child) wait(ctx context.Context, what string, ready func() bool) error 
 		select {
 		case <-tick.C:
 		case <-c.ended():
-			return fmt.Errorf("%s ended before it was ready (%w): %s", c.name, c.err, c.out.text())
+			return fmt.Errorf("%s ended before it was ready (%v): %s", c.name, c.err, c.out.text())
 		case <-limit.C:
 			return fmt.Errorf("%s: not %s after %s: %s", c.name, what, patience, c.out.text())
 		case <-ctx.Done():
