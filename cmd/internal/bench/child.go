@@ -99,7 +99,7 @@ func (c *child) wait(ctx context.Context, what string, ready func() bool) error 
 		select {
 		case <-tick.C:
 		case <-c.ended():
-			return fmt.Errorf("%s ended before it was ready (%v): %s", c.name, c.err, c.out.text())
+			return fmt.Errorf("%s ended before it was ready: %w", c.name, errors.Join(c.err, errors.New(c.out.text())))
 		case <-limit.C:
 			return fmt.Errorf("%s: not %s after %s: %s", c.name, what, patience, c.out.text())
 		case <-ctx.Done():
