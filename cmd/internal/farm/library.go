@@ -2,7 +2,9 @@ package farm
 
 import (
 	"errors"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spate-project/spate/stream"
@@ -19,8 +21,15 @@ const lingers = 30 * time.Second
 type library struct {
 	stores []*vdisk.Store
 
-	mu   sync.Mutex // guards the fields below
-	open map[Content]*shelved
+	mu      sync.Mutex // guards the fields below
+	open    map[Content]*shelved
+	retired []retired
+}
+
+// retired is a version whose file was replaced; reads that are in flight may still use it for a while.
+type retired struct {
+	version *vdisk.Version
+	since   time.Time
 }
 
 // shelved is one open version.
@@ -30,11 +39,18 @@ type shelved struct {
 	idle     time.Time // since when no store lists it and no session uses it; zero while one does
 }
 
-// image makes a version what the stream service reads.
+// image makes a version what the stream service reads. When its file is replaced by another one with the same
+// content, a damaged replica by a good copy, the sessions that use it read the new file from then on.
 type image struct {
-	*vdisk.Version
-	store string
-	disk  wire.Disk
+	version atomic.Pointer[vdisk.Version]
+	store   string
+	disk    wire.Disk
+}
+
+func newImage(v *vdisk.Version, store string, disk wire.Disk) *image {
+	i := &image{store: store, disk: disk}
+	i.version.Store(v)
+	return i
 }
 
 // Disk describes the version.
@@ -45,7 +61,7 @@ func (i *image) Store() string { return i.store }
 
 // ReadAnswer reads stored objects; an error that concerns one object names it.
 func (i *image) ReadAnswer(p []byte, level int, first int64, count int, from int64) (int, int64, error) {
-	n, total, err := i.Version.ReadAnswer(p, level, first, count, from)
+	n, total, err := i.version.Load().ReadAnswer(p, level, first, count, from)
 	if err != nil {
 		err = nameObject(err)
 	}
@@ -54,7 +70,7 @@ func (i *image) ReadAnswer(p []byte, level int, first int64, count int, from int
 
 // Check reads one object again and fences it when it is bad.
 func (i *image) Check(level int, index int64) error {
-	return nameObject(i.Version.Check(level, index))
+	return nameObject(i.version.Load().Check(level, index))
 }
 
 // badObject says to the stream service which object an error is about.
@@ -87,7 +103,7 @@ func (l *library) refresh(now time.Time) []Replica {
 			one := replicaOf(s.Name(), r)
 			held = append(held, one)
 			listed[one.Content] = true
-			l.keep(s, one, r.ID)
+			l.keep(now, s, one, r.ID)
 		}
 		for _, b := range inventory.Bad {
 			name, number, err := vdisk.ParseFileName(b.File)
@@ -105,25 +121,37 @@ func (l *library) refresh(now time.Time) []Replica {
 		case b.idle.IsZero():
 			b.idle = now
 		case now.Sub(b.idle) > lingers:
-			b.image.Close()
+			b.image.version.Load().Close()
 			delete(l.open, c)
 		}
 	}
+	l.retired = slices.DeleteFunc(l.retired, func(r retired) bool {
+		over := now.Sub(r.since) > lingers
+		if over {
+			r.version.Close()
+		}
+		return over
+	})
 	return held
 }
 
-// keep opens a version unless it is open.
-func (l *library) keep(s *vdisk.Store, r Replica, id vdisk.ID) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.open[r.Content] != nil {
-		return
-	}
+// keep opens a version, or takes the file that the store has now in the place of the one that is open.
+func (l *library) keep(now time.Time, s *vdisk.Store, r Replica, id vdisk.ID) {
 	v, err := s.AcquireID(id)
 	if err != nil {
 		return // gone since the inventory was made
 	}
-	l.open[r.Content] = &shelved{image: &image{v, s.Name(), r.wireDisk()}}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := l.open[r.Content]
+	switch {
+	case b == nil:
+		l.open[r.Content] = &shelved{image: newImage(v, s.Name(), r.wireDisk())}
+	case b.image.version.Load() == v || b.image.store != s.Name():
+		v.Close() // known, or a second copy in another store
+	default:
+		l.retired = append(l.retired, retired{b.image.version.Swap(v), now})
+	}
 }
 
 // image returns the open version with this content.
@@ -149,9 +177,13 @@ func (l *library) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for c, b := range l.open {
-		b.image.Close()
+		b.image.version.Load().Close()
 		delete(l.open, c)
 	}
+	for _, r := range l.retired {
+		r.version.Close()
+	}
+	l.retired = nil
 }
 
 // replicaOf is what servers tell each other of a replica in a store.
