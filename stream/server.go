@@ -358,9 +358,11 @@ func (s *Server) postLocked(e *entry) {
 	sess := e.session
 	if sess.Confirmed() && !e.confirmed && !sess.Ended() {
 		e.confirmed = true
-		s.frontMu.Lock()
-		s.front.Settled()
-		s.frontMu.Unlock()
+		if !sess.Who.Resume {
+			s.frontMu.Lock()
+			s.front.Settled()
+			s.frontMu.Unlock()
+		}
 		s.cfg.Admitter.Confirmed(sess)
 		if d := s.draining.Load(); d != nil {
 			d.sendAway(e, 0)
