@@ -97,6 +97,7 @@ func attach(ctx context.Context, out io.Writer, login agent.Login, socket, cache
 	if err != nil {
 		return err
 	}
+	a.CountFailures(func() uint64 { return server.Stats().Failures })
 	group, run := errgroup.WithContext(ctx)
 	group.Go(func() error { return server.Serve(run, listener) })
 	group.Go(func() error { return a.ServeStatus(run) })

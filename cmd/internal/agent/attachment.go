@@ -16,6 +16,7 @@ import (
 	"github.com/spate-project/spate/stream"
 	"github.com/spate-project/spate/stream/engine"
 	"github.com/spate-project/spate/stream/udp"
+	"github.com/spate-project/spate/stream/wire"
 )
 
 const (
@@ -38,7 +39,9 @@ type Attachment struct {
 	mu      sync.Mutex // guards all below
 	moves   []Move
 	waiting string
+	disk    string // what is read, for people
 	errors  uint64
+	failed  func() uint64 // more errors; may be nil
 	rate    float64
 	bytes   uint64
 	rateAt  time.Time
@@ -130,6 +133,10 @@ func (a *Attachment) wall(t stream.Instant) time.Time {
 func (a *Attachment) event(e stream.Event) {
 	at := a.wall(e.At)
 	a.mu.Lock()
+	if e.Kind == engine.EventServing {
+		a.disk = fmt.Sprintf("%s @ %d", e.Disk.Name, e.Disk.Number)
+	}
+	disk := a.disk
 	switch e.Kind {
 	case engine.EventServing, engine.EventMoved:
 		a.waiting = ""
@@ -144,7 +151,7 @@ func (a *Attachment) event(e stream.Event) {
 	clock := at.Format(clockFormat)
 	switch e.Kind {
 	case engine.EventServing:
-		a.line(fmt.Sprintf("%s %s (%s) serves %s @ %d, %s, root %x…%x", clock, e.To, e.Addr, e.Disk.Name, e.Disk.Number,
+		a.line(fmt.Sprintf("%s %s (%s) serves %s, %s, root %x…%x", clock, e.To, e.Addr, disk,
 			size(e.Disk.Size), e.Disk.Content.Root[:2], e.Disk.Content.Root[31:]))
 	case engine.EventMoved:
 		a.line(Move{At: at, From: e.From, To: e.To, Reason: e.Reason.String(), Pause: e.Pause}.String())
@@ -153,10 +160,32 @@ func (a *Attachment) event(e stream.Event) {
 	case engine.EventDenied:
 		a.line(fmt.Sprintf("%s %s (%s) refuses: %s", clock, e.From, e.Addr, e.Text))
 	case engine.EventDamaged:
-		a.line(fmt.Sprintf("%s %s has a damaged copy (%s); another server is asked", clock, e.From, e.Text))
+		if e.Code == wire.CodeStoreGone {
+			a.line(fmt.Sprintf("%s %s cannot read its store (%s); another server is asked", clock, e.From, e.Text))
+		} else {
+			a.line(fmt.Sprintf("%s %s has a damaged copy of %s of %s; another server is asked", clock, e.From, object(e.Level, e.Index), disk))
+		}
+	case engine.EventNoGoodCopy:
+		a.line(fmt.Sprintf("%s read failed: no server has a good copy of %s of %s; asked: %s", clock, object(e.Level, e.Index), disk, e.Text))
 	case engine.EventNote:
 		a.line(clock + " " + e.Text)
 	}
+}
+
+// object names a chunk or an index page for people.
+func object(level uint8, index int64) string {
+	if level == 0 {
+		return fmt.Sprintf("chunk %d", index)
+	}
+	return fmt.Sprintf("index page %d of level %d", index, level)
+}
+
+// CountFailures tells status how many requests of the disk have failed, besides those that Failed is told. The function
+// must not call the attachment.
+func (a *Attachment) CountFailures(count func() uint64) {
+	a.mu.Lock()
+	a.failed = count
+	a.mu.Unlock()
 }
 
 // Failed notes a read that failed, and says which.
@@ -185,6 +214,9 @@ func (a *Attachment) Status() Status {
 	s.Rate = a.rate
 	s.Moves = append([]Move(nil), a.moves...)
 	s.Errors, s.Waiting = a.errors, a.waiting
+	if a.failed != nil {
+		s.Errors += a.failed()
+	}
 	if a.cache != nil {
 		c := a.cache.Stats()
 		s.CacheUsed, s.CacheMax, s.CacheWaits = c.Used, c.Max, c.Waiting
