@@ -83,9 +83,9 @@ func attach(ctx context.Context, out io.Writer, login agent.Login, socket, cache
 		return quiet(ctx, err)
 	}
 	defer a.Close()
-	device := blockdev.Device(a.Disk)
+	device := a.Device()
 	if bytes > 0 {
-		c, err := blockdev.NewWriteCache(a.Disk, bytes, func(n blockdev.Notice) { say(noticeText(n)) })
+		c, err := blockdev.NewWriteCache(device, bytes, func(n blockdev.Notice) { say(noticeText(n)) })
 		if err != nil {
 			return err
 		}
@@ -97,7 +97,6 @@ func attach(ctx context.Context, out io.Writer, login agent.Login, socket, cache
 	if err != nil {
 		return err
 	}
-	a.CountFailures(func() uint64 { return server.Stats().Failures })
 	group, run := errgroup.WithContext(ctx)
 	group.Go(func() error { return server.Serve(run, listener) })
 	group.Go(func() error { return a.ServeStatus(run) })

@@ -39,13 +39,13 @@ type Attachment struct {
 	mu      sync.Mutex // guards all below
 	moves   []Move
 	waiting string
-	disk    string // what is read, for people
 	errors  uint64
-	failed  func() uint64 // more errors; may be nil
 	rate    float64
 	bytes   uint64
 	rateAt  time.Time
 	cache   *blockdev.WriteCache
+	lacking string               // the servers whose copies were no good for the read that failed last
+	told    map[string]time.Time // when seldom told a line
 }
 
 // Options say how to attach.
@@ -73,7 +73,7 @@ func Attach(ctx context.Context, o Options) (*Attachment, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open a UDP socket: %w", err)
 	}
-	a := &Attachment{where: o.Where, line: o.Line, start: time.Now(), finished: make(chan error, 1)}
+	a := &Attachment{where: o.Where, line: o.Line, start: time.Now(), finished: make(chan error, 1), told: map[string]time.Time{}}
 	a.client = stream.NewClient(stream.ClientConfig{
 		Farm: l.farm, Device: l.device, PSK: l.psk, Cipher: l.cipher, Login: l.wire, Servers: l.servers,
 		FailAfter: o.Login.FailAfter, Conn: conn, Log: o.Log, OnEvent: a.event,
@@ -133,10 +133,6 @@ func (a *Attachment) wall(t stream.Instant) time.Time {
 func (a *Attachment) event(e stream.Event) {
 	at := a.wall(e.At)
 	a.mu.Lock()
-	if e.Kind == engine.EventServing {
-		a.disk = fmt.Sprintf("%s @ %d", e.Disk.Name, e.Disk.Number)
-	}
-	disk := a.disk
 	switch e.Kind {
 	case engine.EventServing, engine.EventMoved:
 		a.waiting = ""
@@ -151,7 +147,7 @@ func (a *Attachment) event(e stream.Event) {
 	clock := at.Format(clockFormat)
 	switch e.Kind {
 	case engine.EventServing:
-		a.line(fmt.Sprintf("%s %s (%s) serves %s, %s, root %x…%x", clock, e.To, e.Addr, disk,
+		a.line(fmt.Sprintf("%s %s (%s) serves %s @ %d, %s, root %x…%x", clock, e.To, e.Addr, e.Disk.Name, e.Disk.Number,
 			size(e.Disk.Size), e.Disk.Content.Root[:2], e.Disk.Content.Root[31:]))
 	case engine.EventMoved:
 		a.line(Move{At: at, From: e.From, To: e.To, Reason: e.Reason.String(), Pause: e.Pause}.String())
@@ -160,19 +156,25 @@ func (a *Attachment) event(e stream.Event) {
 	case engine.EventDenied:
 		a.line(fmt.Sprintf("%s %s (%s) refuses: %s", clock, e.From, e.Addr, e.Text))
 	case engine.EventDamaged:
-		if e.Code == wire.CodeStoreGone {
-			a.line(fmt.Sprintf("%s %s cannot read its store (%s); another server is asked", clock, e.From, e.Text))
-		} else {
-			a.line(fmt.Sprintf("%s %s has a damaged copy of %s of %s; another server is asked", clock, e.From, object(e.Level, e.Index), disk))
-		}
+		a.seldom(at, e.From+" "+damageText(e)+"; another server is asked")
 	case engine.EventNoGoodCopy:
-		a.line(fmt.Sprintf("%s read failed: no server has a good copy of %s of %s; asked: %s", clock, object(e.Level, e.Index), disk, e.Text))
+		a.mu.Lock()
+		a.lacking = e.Text
+		a.mu.Unlock()
 	case engine.EventNote:
 		a.line(clock + " " + e.Text)
 	}
 }
 
-// object names a chunk or an index page for people.
+// damageText says what is wrong with a server's copy.
+func damageText(e stream.Event) string {
+	if e.Code == wire.CodeStoreGone {
+		return "cannot read its store"
+	}
+	return "has a damaged copy of " + object(e.Level, e.Index)
+}
+
+// object names a chunk or an index page.
 func object(level uint8, index int64) string {
 	if level == 0 {
 		return fmt.Sprintf("chunk %d", index)
@@ -180,20 +182,56 @@ func object(level uint8, index int64) string {
 	return fmt.Sprintf("index page %d of level %d", index, level)
 }
 
-// CountFailures tells status how many requests of the disk have failed, besides those that Failed is told. The function
-// must not call the attachment.
-func (a *Attachment) CountFailures(count func() uint64) {
+const (
+	// seldomAgain is when a line about damage is repeated at the earliest: a system tries a bad sector many times.
+	seldomAgain = 10 * time.Second
+	seldomKept  = 256
+)
+
+// seldom tells a line unless it was told a moment ago.
+func (a *Attachment) seldom(at time.Time, text string) {
 	a.mu.Lock()
-	a.failed = count
+	last, known := a.told[text]
+	again := !known || at.Sub(last) >= seldomAgain
+	if again {
+		if len(a.told) >= seldomKept {
+			clear(a.told)
+		}
+		a.told[text] = at
+	}
 	a.mu.Unlock()
+	if again {
+		a.line(at.Format(clockFormat) + " " + text)
+	}
 }
 
 // Failed notes a read that failed, and says which.
 func (a *Attachment) Failed(err error) {
+	text := "read failed: " + err.Error()
 	a.mu.Lock()
 	a.errors++
+	if errors.Is(err, engine.ErrNoGoodCopy) && a.lacking != "" {
+		text += ": " + a.lacking
+	}
 	a.mu.Unlock()
-	a.line(time.Now().Format(clockFormat) + " read failed: " + err.Error())
+	a.seldom(time.Now(), text)
+}
+
+// Device is the disk for programs: reads that fail are noted.
+func (a *Attachment) Device() blockdev.Device { return device{a.Disk, a} }
+
+type device struct {
+	*remote.Disk
+	a *Attachment
+}
+
+// ReadAt implements blockdev.Device.
+func (d device) ReadAt(ctx context.Context, p []byte, off int64) error {
+	err := d.Disk.ReadAt(ctx, p, off)
+	if err != nil && ctx.Err() == nil && !errors.Is(err, blockdev.ErrClosed) {
+		d.a.Failed(err)
+	}
+	return err
 }
 
 // Status describes the attachment as it is now.
@@ -214,9 +252,6 @@ func (a *Attachment) Status() Status {
 	s.Rate = a.rate
 	s.Moves = append([]Move(nil), a.moves...)
 	s.Errors, s.Waiting = a.errors, a.waiting
-	if a.failed != nil {
-		s.Errors += a.failed()
-	}
 	if a.cache != nil {
 		c := a.cache.Stats()
 		s.CacheUsed, s.CacheMax, s.CacheWaits = c.Used, c.Max, c.Waiting
