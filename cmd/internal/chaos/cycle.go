@@ -57,6 +57,7 @@ func (c *cycle) run(ctx context.Context, k kind) (pause, error) {
 	for _, r := range c.readers {
 		r.take()
 	}
+	c.said()
 	if err := k.act(c, ctx); err != nil {
 		return pause{}, fmt.Errorf("%s %s: %w", c.how, c.victim.Name, err)
 	}
@@ -226,9 +227,7 @@ func (w *world) story() string {
 		s := a.Status()
 		b.WriteString(s.Text() + "\n")
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	b.WriteString(strings.Join(w.lines, "\n") + "\n")
+	b.WriteString(strings.Join(w.said(), "\n") + "\n")
 	for _, t := range w.targets {
 		fmt.Fprintf(&b, "%s:\n%s%s", t.Name, t.Out, t.Log)
 	}

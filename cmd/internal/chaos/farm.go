@@ -37,7 +37,7 @@ type world struct {
 	lines []string // guarded by mu: what targets said lately
 }
 
-// linesKept is how much of what targets say is shown when something goes wrong.
+// linesKept is how much of what targets of this process say is shown when something goes wrong.
 const linesKept = 40
 
 func (w *world) note(who string) func(string) {
@@ -47,6 +47,15 @@ func (w *world) note(who string) func(string) {
 		w.lines = append(w.lines, who+": "+s)
 		w.lines = w.lines[max(0, len(w.lines)-linesKept):]
 	}
+}
+
+// said is what was said since the last call.
+func (w *world) said() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	said := w.lines
+	w.lines = nil
+	return said
 }
 
 // build starts everything. Close ends it, also after an error.

@@ -113,6 +113,17 @@ func (o options) chosen() ([]kind, error) {
 	return list, nil
 }
 
+// show tells how a cycle went, and of one that took too long what the targets said.
+func (o options) show(n int, c *cycle, p pause, bound time.Duration) {
+	fmt.Printf("%s %3d of %d  %-15s %s  longest read %6.1f ms, net %6.1f ms\n", time.Now().Format("15:04:05"), n+1, o.cycles, c.how,
+		c.victim.Name, milliseconds(p.gross), milliseconds(p.net))
+	if p.net > bound {
+		for _, s := range c.said() {
+			fmt.Println("    " + s)
+		}
+	}
+}
+
 // chaos runs the cycles while all read, and reports.
 func (o options) chaos(ctx context.Context, w *world) error {
 	list, err := o.chosen()
@@ -135,8 +146,7 @@ func (o options) chaos(ctx context.Context, w *world) error {
 		}
 		pauses[i] = append(pauses[i], p)
 		if !o.json {
-			fmt.Printf("%s %3d of %d  %-15s %s  longest read %6.1f ms, net %6.1f ms\n", time.Now().Format("15:04:05"), n+1, o.cycles, c.how,
-				c.victim.Name, milliseconds(p.gross), milliseconds(p.net))
+			o.show(n, c, p, list[i].bound)
 		}
 	}
 	stop()

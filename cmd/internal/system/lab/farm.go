@@ -26,6 +26,7 @@ type Options struct {
 	VDisk   string   // empty: VDisk
 	Primary int      // 1: the first server comes before all others, as long as it serves; 0: they are equal
 	Devices []string // MAC addresses that the farm file names; all others are served too
+	Flags   []string // of every server, beside those that make it one of this farm
 	Bridge  *Bridge  // where the servers live; nil: on loopback
 }
 
@@ -221,9 +222,9 @@ func (f *Farm) Close() error {
 
 // Start starts the server, anew when it has ended.
 func (s *Server) Start() error {
+	args := []string{filepath.Join(s.farm.Bin, "spated"), "--config", s.farm.File, "--server", s.Name, "--admin-socket", s.Admin, "--log-format", "json"}
 	p, err := Spawn{
-		Name: s.Name, Link: s.Link, Log: filepath.Join(s.farm.Dir, s.Name+".log"),
-		Args: []string{filepath.Join(s.farm.Bin, "spated"), "--config", s.farm.File, "--server", s.Name, "--admin-socket", s.Admin, "--log-format", "json"},
+		Name: s.Name, Link: s.Link, Log: filepath.Join(s.farm.Dir, s.Name+".log"), Args: append(args, s.farm.Flags...),
 	}.Start()
 	if err == nil {
 		s.Process = p
