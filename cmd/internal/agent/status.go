@@ -63,7 +63,7 @@ type Status struct {
 	Alternates  []Alternate    `json:"alternates"`
 	Moves       []Move         `json:"moves"` // the last of them
 	Failovers   uint32         `json:"failovers"`
-	Errors      uint64         `json:"io_errors"`
+	Errors      uint64         `json:"io_errors"`         // reads that failed
 	Waiting     string         `json:"waiting,omitempty"` // why no server serves
 }
 
@@ -137,6 +137,9 @@ func (s *Status) Text() string {
 	line("cache", "%s   read hits %.0f %%", cache, 100*s.ReadHits)
 	line("alternates", "%s", s.alternates())
 	line("failovers", "%d%s", s.Failovers, s.lastMove())
+	if s.Errors > 0 {
+		line("errors", "%d reads failed", s.Errors)
+	}
 	return b.String()
 }
 

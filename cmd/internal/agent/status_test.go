@@ -28,7 +28,8 @@ func exampleStatus() Status {
 	}
 }
 
-// What status prints is what the manual shows, line by line, also when no server serves, nothing was moved, or the cache is full.
+// What status prints is what the manual shows, line by line, also when no server serves, nothing was moved, or the cache is full
+// and reads have failed.
 func TestStatusTextIsGolden(t *testing.T) {
 	waiting := exampleStatus()
 	waiting.Serving, waiting.Waiting = false, "asked lab-a (192.0.2.11:6910): no answer"
@@ -37,6 +38,7 @@ func TestStatusTextIsGolden(t *testing.T) {
 	full := exampleStatus()
 	full.CacheUsed, full.CacheWaits = full.CacheMax, 4
 	full.Moves[0].Pause = 300 * time.Microsecond
+	full.Errors = 2
 	for name, s := range map[string]Status{"moved": exampleStatus(), "waiting": waiting, "fresh": fresh, "full": full} {
 		path := filepath.Join("..", "..", "..", "testdata", "cli", "status-"+name+".golden")
 		if *update {
