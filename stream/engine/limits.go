@@ -27,6 +27,8 @@ const (
 	// silence is the least time without any datagram of a server, while an answer
 	// is due, after which another server is asked.
 	silence = 80 * time.Millisecond
+	// lastLook is how long before the end of that time a last probe is sent.
+	lastLook = 10 * time.Millisecond
 	// pendingPoll: how often a server is asked for a sign of life while all that
 	// was asked of it is pending.
 	pendingPoll = 100 * time.Millisecond
