@@ -240,8 +240,11 @@ func (c *Client) Tick(now Instant) {
 	}
 	paths, n := c.allPaths()
 	for _, p := range paths[:n] {
-		if p.state == pathOpen {
+		switch {
+		case p.state == pathOpen:
 			c.tickPath(now, p)
+		case p.state == pathLeft && now >= p.again:
+			c.sayLeave(now, p)
 		}
 	}
 	c.drive(now)
@@ -263,6 +266,7 @@ func (c *Client) forgive(now Instant, late time.Duration) {
 	for _, p := range c.paths {
 		if p.due != Never {
 			p.due = earlier(p.due.Add(late), now)
+			p.probed = earlier(p.probed.Add(late), now)
 			p.nextProbe = later(p.nextProbe, now)
 		}
 		if p.hinted != Never {

@@ -111,45 +111,54 @@ func TestPlannedStopReportsWhatMoved(t *testing.T) {
 
 // Targets move although going-away, its acknowledgement and the good-bye are lost several times.
 func TestPlannedStopWithHeavyLoss(t *testing.T) {
-	for seed := range uint64(10) {
+	for seed := range uint64(5) {
 		w := lan(t, seed+1, 8)
+		for _, c := range w.clients {
+			c.rest = 20 * time.Millisecond
+		}
 		s := w.clients[0].serving()
 		was := len(s.sessions)
-		s.e.loss = 0.6
+		s.e.loss = 0.4
 		s.stop(20 * time.Second)
-		w.run(18*time.Second, nil)
-		if n := len(s.sessions); n != 0 {
-			t.Errorf("seed %d: %d of %d targets are left", seed+1, n, was)
+		if !w.run(5*time.Second, func() bool { return len(s.sessions) == 0 }) {
+			t.Errorf("seed %d: %d of %d targets are left", seed+1, len(s.sessions), was)
 		}
 	}
 }
 
-// A stall of 60 ms is no reason to leave a server: of its processes, its network, or the target's own.
+// A stall of 60 ms is no reason to leave a server: of its processes, of its
+// network, or a longer one of the target's own.
 func TestShortStallsCauseNoFailover(t *testing.T) {
-	for seed := range uint64(10) {
+	for seed := range uint64(4) {
 		w := lan(t, seed+1, 4)
-		for i := range 40 {
+		for _, c := range w.clients {
+			c.rest = 10 * time.Millisecond
+		}
+		for i := range 24 {
 			s, c := w.servers[i%2], w.clients[w.rng.IntN(4)]
 			switch i % 3 {
 			case 0:
+				w.trace("%s freezes", s.name)
 				s.freeze()
 				w.after(60*time.Millisecond, s.thaw)
 			case 1:
+				w.trace("%s is cut off", s.name)
 				s.e.cut = true
 				w.after(60*time.Millisecond, func() { s.e.cut = false })
 			default:
+				w.trace("%s freezes", c.name)
 				c.frozen = true
-				w.after(500*time.Millisecond, c.thaw)
+				w.after(w.draw(time.Second), c.thaw)
 			}
 			w.run(150*time.Millisecond, nil)
 		}
-		w.run(500*time.Millisecond, nil)
+		w.run(time.Second, nil)
 		for _, c := range w.clients {
 			if n := c.c.stats.Failovers; n > 0 {
-				t.Errorf("seed %d: %s has changed its server %d times", seed+1, c.name, n)
+				w.fail("%s has changed its server %d times", c.name, n)
 			}
 			if c.pause() > 100*time.Millisecond {
-				t.Errorf("seed %d: %s stands still", seed+1, c.name)
+				w.fail("%s stands still", c.name)
 			}
 		}
 	}
@@ -207,6 +216,7 @@ func TestRestartCostsOneTicketFlight(t *testing.T) {
 	var list []*simClient
 	for range 20 {
 		c := w.addClient(2, 4, -1)
+		c.rest = 20 * time.Millisecond
 		c.e.up.delay, c.e.down.delay = 100*time.Microsecond, 100*time.Microsecond
 		c.start()
 		list = append(list, c)

@@ -45,22 +45,31 @@ const (
 
 // The window (window.go).
 const (
-	initialWindow  = 64 << 10
+	initialWindow  = 16 << 10
 	minWindow      = 8 << 10
 	maxWindow      = 4 << 20
 	windowStep     = 4 << 10 // growth in a round trip
 	windowPieces   = 8       // requests that share the window
 	leastPiece     = 4 << 10 // a request of less is out of proportion to its answer
 	mostPiece      = 128 << 10
-	maxShrink      = 0.5
+	stepTrip       = 10 * time.Millisecond // for each of which it grows by one step more
+	maxSteps       = 8
+	drainPart      = 0.8
+	leastShrink    = 0.25
+	mostShrink     = 0.7
+	highRounds     = 2
+	steepSamples   = 4  // that end slow start
+	baseSlack      = 16 // a round trip that is longer by one part of it still confirms the base
+	slackTrip      = 10 * time.Millisecond
+	drainAfter     = 250 * time.Millisecond
+	drainRounds    = 64 // at the earliest
+	drainMost      = 6  // round trips
 	heavyShrink    = 0.7
 	heavyLossPart  = 3 // a third of the bytes of a round
 	heavyLossBytes = 64 << 10
 	minTargetDelay = time.Millisecond
 	maxTargetDelay = 25 * time.Millisecond
-	minRound       = 200 * time.Microsecond
-	baseSlots      = 4
-	baseSlotLength = 2500 * time.Millisecond
+	minRound       = time.Millisecond
 )
 
 // The target's side.
@@ -97,8 +106,9 @@ const (
 	leastSealed = 48
 	// heldMost is what an answer says that was held for longer than it can say.
 	heldMost = 1<<16 - 1
-	// darkLimit: so many asks in a row timed out while the server was heard.
-	darkLimit = 8
+	// darkLimit: so many times, a resend time apart, an answer did not come though
+	// the server was heard.
+	darkLimit = 5
 	// cookiesTaken bounds the re-sends that cookies can cause.
 	cookiesTaken = 3
 	// clientReplayWindow in datagrams: trains of parallel receive paths may
@@ -130,6 +140,7 @@ const (
 	renewalAgain  = 20 * time.Second
 	plannedAgain  = 250 * time.Millisecond
 	leaveWithin   = 200 * time.Millisecond // a replaced path that still has answers to bring
+	leaveAgain    = 100 * time.Millisecond // first repetition of a good-bye
 	auxIdle       = 30 * time.Second
 	repairAgain   = 100 * time.Millisecond
 	// repairGiveUp: a read that the serving server has no good copy for waits so

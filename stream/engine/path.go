@@ -60,7 +60,9 @@ type path struct {
 	any       bool    // counter is valid
 	lastFetch uint32  // whose bytes that datagram brought
 	largest   int     // largest datagram that came
-	dark      int     // asks that timed out in a row while nothing large came
+	large     Instant // when a datagram came last that was larger than the least
+	dark      int     // how often an answer did not come while nothing large came
+	darker    Instant // when that may be counted again
 
 	spent     bool // a key has sealed enough
 	aux       bool // for repair, never the serving one
@@ -97,7 +99,7 @@ func (p *path) room() int {
 	case p.outstanding == 0:
 		return MaxAnswer
 	}
-	return p.win.bytes - p.outstanding
+	return p.win.allowed() - p.outstanding
 }
 
 // expect notes that the server owes an answer from now on.

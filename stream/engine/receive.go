@@ -195,7 +195,7 @@ func (c *Client) accept(now Instant, p *path, frames []byte, counter uint64, siz
 	}
 	p.largest = max(p.largest, size)
 	if size > requestDatagram {
-		p.dark = 0
+		p.large, p.dark = now, 0
 	}
 	revived := p.suspect
 	for rest := frames; len(rest) > 0; {

@@ -136,8 +136,16 @@ func (c *Client) sendStatus(now Instant, p *path) {
 
 // leave says good-bye and keeps the path for what is still under way.
 func (c *Client) leave(now Instant, p *path, why wire.LeaveReason) {
-	c.sendFrame(p, wire.Leave{Reason: why, PauseUS: p.pauseUS})
-	p.state = pathLeft
+	p.state, p.left, p.sends = pathLeft, why, 0
 	p.closes = now.Add(lingerOld)
+	c.sayLeave(now, p)
 	c.reroute(p)
+}
+
+// sayLeave says it again a few times: a good-bye has no answer, and a server
+// that does not hear it believes that it still has the target.
+func (c *Client) sayLeave(now Instant, p *path) {
+	c.sendFrame(p, wire.Leave{Reason: p.left, PauseUS: p.pauseUS})
+	p.again = now.Add(leaveAgain << p.sends)
+	p.sends++
 }

@@ -117,12 +117,14 @@ func (s *simServer) Ended(*Session)     {}
 // Alternates ranks the other servers differently for each target.
 func (s *simServer) Alternates(who Who, _ wire.Content) wire.Alternates {
 	var a wire.Alternates
-	k := int(who.MAC[5])
-	for i := range s.w.servers {
-		o := s.w.servers[(i+k)%len(s.w.servers)]
+	for _, o := range s.w.servers {
 		if o != s {
 			a.List = append(a.List, wire.Alternate{Name: o.name, ID: o.id, Addr: o.e.addr, State: wire.StateServing})
 		}
+	}
+	if n := len(a.List); n > 0 {
+		k := int(who.MAC[5]) % n
+		a.List = append(a.List[k:n:n], a.List[:k]...)
 	}
 	return a
 }

@@ -70,7 +70,7 @@ func (c *Client) pathDeadline(p *path) Instant {
 	case pathHello, pathResuming:
 		return p.again
 	case pathLeft:
-		return p.closes
+		return earlier(p.closes, p.again)
 	}
 	d := earlier(p.statusAt, earlier(p.silentAt(), p.hintedAt()))
 	if p.asks > 0 {
@@ -93,8 +93,7 @@ func (c *Client) pathDeadline(p *path) Instant {
 // probe asks a silent server for a sign of life, with the oldest thing that is
 // due, and again after a while.
 func (c *Client) probe(now Instant, p *path) {
-	p.probes++
-	p.nextProbe = now.Add(p.rtt.resend() << min(max(p.probes-leastProbes, 0), 5))
+	p.probing(now)
 	k := c.newPacket()
 	p.pings++
 	p.pingDue = true
@@ -103,6 +102,7 @@ func (c *Client) probe(now Instant, p *path) {
 	if f := c.oldest(p); f != nil {
 		for i := range f.asks {
 			if a := &f.asks[i]; a.path == p && a.state == askWaiting {
+				c.darkened(now, p, a)
 				a.again()
 			}
 		}
@@ -145,7 +145,7 @@ func (c *Client) scanAsks(now Instant, p *path) {
 			}
 			if a.state != askPending {
 				p.win.miss(min(a.size(), leastPayload))
-				c.darkened(p, a)
+				c.darkened(now, p, a)
 			}
 			a.again()
 			due++
@@ -177,13 +177,14 @@ func (c *Client) overdue(now Instant, p *path, f *Fetch, a *ask) bool {
 	return false
 }
 
-// darkened: an answer does not come although the server is heard. When that
-// goes on, big datagrams may vanish on the way, and the server is told to use
-// small ones.
-func (c *Client) darkened(p *path, a *ask) {
-	if a.size() < requestDatagram || p.largest <= requestDatagram {
+// darkened: an answer does not come although the server has been heard since it
+// was asked. When that happens again and again and nothing large comes at all,
+// big datagrams vanish on the way, and the server is told to use small ones.
+func (c *Client) darkened(now Instant, p *path, a *ask) {
+	if p.largest <= requestDatagram || a.size() < requestDatagram || p.heard <= a.sent || p.large >= a.sent || now < p.darker {
 		return
 	}
+	p.darker = now.Add(p.rtt.resend())
 	if p.dark++; p.dark == darkLimit {
 		p.dark, p.largest = 0, requestDatagram
 		c.stats.Shrunk++

@@ -45,6 +45,7 @@ type node interface {
 type ends struct {
 	addr     netip.AddrPort
 	up, down link
+	trunk    *link   // a link that it shares with others, before its own down link
 	loss     float64 // of each datagram, each way
 	dup      float64
 	jitter   time.Duration // random extra delay: reordering
@@ -224,11 +225,23 @@ func (w *world) deliver(from netip.AddrPort, n node, b []byte, leave Instant, du
 		if copies > 1 {
 			own = bytes.Clone(b)
 		}
+		if dst.trunk == nil {
+			w.at(at, func() { w.enter(from, n, own) })
+			continue
+		}
 		w.at(at, func() {
-			if arrive, ok := dst.down.pass(w.now, len(own)+overhead); ok && !dst.cut {
-				w.at(arrive, func() { n.arrive(from, own) })
+			if behind, ok := dst.trunk.pass(w.now, len(own)+overhead); ok {
+				w.at(behind, func() { w.enter(from, n, own) })
 			}
 		})
+	}
+}
+
+// enter takes a datagram over the last link to a node.
+func (w *world) enter(from netip.AddrPort, n node, b []byte) {
+	dst := n.ends()
+	if arrive, ok := dst.down.pass(w.now, len(b)+overhead); ok && !dst.cut {
+		w.at(arrive, func() { n.arrive(from, b) })
 	}
 }
 
