@@ -214,6 +214,7 @@ func (c *Client) refused(now Instant, p *path, code wire.Code, sentence string) 
 		c.attempt(now, s, p.why, p.hops, false)
 	default:
 		s.aside(now, denyAgain)
+		s.refused = s.notBefore
 		c.event(now, Event{Kind: EventDenied, From: s.label(), Addr: s.addr, Code: code, Text: sentence})
 	}
 }

@@ -143,7 +143,7 @@ func (c *Client) candidate(now Instant) *server {
 			if best == nil || !best.hopeful() && s.hopeful() {
 				best = s
 			}
-		case s.state == wire.StateServing && s != c.currentServer() && now.Sub(s.tried) >= silence:
+		case s.state == wire.StateServing && s != c.currentServer() && now >= s.refused && now.Sub(s.tried) >= silence:
 			// Set aside, but the farm counts on it: better than nobody.
 			if offered == nil {
 				offered = s

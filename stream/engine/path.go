@@ -177,6 +177,7 @@ type server struct {
 	noTicket  bool // it refused our ticket
 	penalty   int  // failures in a row
 	notBefore Instant
+	refused   Instant // until then what it said when it refused us counts
 	referrer  bool // set aside only while the server that it named is asked
 	tried     Instant
 	asked     bool
