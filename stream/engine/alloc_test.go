@@ -78,4 +78,5 @@ func TestIdleSessionIsSmall(t *testing.T) {
 		t.Errorf("an idle session holds %d bytes", each)
 	}
 	runtime.KeepAlive(list)
+	runtime.KeepAlive(w)
 }
