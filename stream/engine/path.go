@@ -178,7 +178,7 @@ type server struct {
 	penalty   int  // failures in a row
 	notBefore Instant
 	refused   Instant // until then what it said when it refused us counts
-	referrer  bool // set aside only while the server that it named is asked
+	referrer  bool    // set aside only while the server that it named is asked
 	tried     Instant
 	asked     bool
 }

@@ -25,14 +25,15 @@ type simServer struct {
 	sending  bool
 	ticking  Instant // of the front
 
-	disk    func() time.Duration // time of one read
-	damaged map[object]bool      // objects with a flipped bit
-	fenced  map[object]bool
-	gone    bool // its store
-	lies    bool // about the length of answers
-	full    bool // refers new targets
-	denies  wire.Code
-	psk     [32]byte
+	disk          func() time.Duration // time of one read
+	damaged       map[object]bool      // objects with a flipped bit
+	fenced        map[object]bool
+	gone          bool // its store
+	lies          bool // about the length of answers
+	full          bool // refers new targets
+	denies        wire.Code
+	refuseTickets bool
+	psk           [32]byte
 
 	frozen  bool
 	backlog []func()
@@ -99,6 +100,8 @@ func (s *simServer) Admit(who Who) Decision {
 		d.Result, d.Code = wire.ResultDeny, s.denies
 	case who.Resume && who.Content != s.w.image.disk.Content:
 		d.Result, d.Code = wire.ResultDeny, wire.CodeContentChanged
+	case s.refuseTickets && who.Resume:
+		d.Result, d.Code = wire.ResultDeny, wire.CodeStarting
 	case s.full && !who.Resume:
 		d.Result = wire.ResultRefer
 		for _, o := range s.w.servers {
