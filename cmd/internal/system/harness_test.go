@@ -178,7 +178,7 @@ func logged(t testing.TB, p *lab.Process, what string) string {
 // eventually looks again and again until what is asked for is so.
 func eventually(t testing.TB, what string, look func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !look(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !look(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not within %s: %s", patience, what)
 		}

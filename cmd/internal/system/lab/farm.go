@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -10,7 +11,9 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
+	"github.com/spate-project/spate/cmd/internal/farm"
 	"github.com/spate-project/spate/cmd/internal/keyfile"
 	"github.com/spate-project/spate/stream/secure"
 )
@@ -191,16 +194,39 @@ func (f *Farm) Start(ctx context.Context) error {
 		}
 	}
 	for _, s := range f.Servers {
-		for _, other := range f.Servers {
-			if s == other {
-				continue
-			}
-			if _, err := s.Log.Await(ctx, `"server is alive","server":"`+other.Name+`"`); err != nil {
-				return fmt.Errorf("%s has not heard of %s: %w\n%s", s.Name, other.Name, err, s.Log)
-			}
+		if err := s.knowsAll(ctx); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// knowPoll is how often a server is asked whom it knows.
+const knowPoll = 20 * time.Millisecond
+
+// knowsAll waits until the server knows that all servers of the farm serve.
+func (s *Server) knowsAll(ctx context.Context) error {
+	for {
+		out, err := s.Spate(ctx, "server", "list", "--json")
+		var list farm.ServerList
+		if err == nil {
+			err = json.Unmarshal([]byte(out), &list)
+		}
+		serving := 0
+		for _, one := range list.Servers {
+			if one.State == string(farm.StreamServing) {
+				serving++
+			}
+		}
+		if err == nil && serving == len(s.farm.Servers) {
+			return nil
+		}
+		select {
+		case <-time.After(knowPoll):
+		case <-ctx.Done():
+			return fmt.Errorf("%s does not know all servers: %w\n%s\n%v", s.Name, context.Cause(ctx), out, err)
+		}
+	}
 }
 
 // Close ends all servers.
