@@ -2,6 +2,7 @@ package vmtest
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -16,20 +17,20 @@ import (
 const partBytes = 24 << 20
 
 // build makes the files of a machine in dir.
-func build(dir string) error {
-	if err := buildRoot(dir); err != nil {
+func build(ctx context.Context, dir string) error {
+	if err := buildRoot(ctx, dir); err != nil {
 		return fmt.Errorf("root file system: %w", err)
 	}
-	if err := buildKernel(dir); err != nil {
+	if err := buildKernel(ctx, dir); err != nil {
 		return fmt.Errorf("kernel: %w", err)
 	}
 	return nil
 }
 
 // buildRoot makes root.img.
-func buildRoot(dir string) error {
+func buildRoot(ctx context.Context, dir string) error {
 	root := filepath.Join(dir, "root")
-	if _, err := run(dir, "mmdebstrap", "--quiet", "--variant=minbase", "--include="+included, suite, root); err != nil {
+	if _, err := run(ctx, dir, "mmdebstrap", "--quiet", "--variant=minbase", "--include="+included, suite, root); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Join(root, "spate"), 0o755); err != nil {
@@ -42,7 +43,7 @@ func buildRoot(dir string) error {
 		return err
 	}
 	// Everything is initialised here and not by the kernel after the first mount, which would fill the write cache.
-	if _, err := run(dir, "mke2fs", "-q", "-t", "ext4", "-b", "4096", "-L", "spate", "-d", root,
+	if _, err := run(ctx, dir, "mke2fs", "-q", "-t", "ext4", "-b", "4096", "-L", "spate", "-d", root,
 		"-E", "lazy_itable_init=0,lazy_journal_init=0", "root.img", fmt.Sprintf("%dM", imageSize>>20)); err != nil {
 		return err
 	}
@@ -91,8 +92,8 @@ func writeChecksums(root string) error {
 }
 
 // buildKernel makes vmlinuz and initrd.gz from Debian's packages, without installing them.
-func buildKernel(dir string) error {
-	depends, err := run(dir, "apt-cache", "depends", kernel)
+func buildKernel(ctx context.Context, dir string) error {
+	depends, err := run(ctx, dir, "apt-cache", "depends", kernel)
 	if err != nil {
 		return err
 	}
@@ -109,7 +110,7 @@ func buildKernel(dir string) error {
 	if err := os.MkdirAll(scratch, 0o755); err != nil {
 		return err
 	}
-	if _, err := run(scratch, "apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", name); err != nil {
+	if _, err := run(ctx, scratch, "apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", name); err != nil {
 		return err
 	}
 	debs, err := filepath.Glob(filepath.Join(scratch, "*.deb"))
@@ -119,14 +120,14 @@ func buildKernel(dir string) error {
 	if len(debs) != 1 {
 		return fmt.Errorf("apt-get download left %d packages", len(debs))
 	}
-	if _, err := run(scratch, "dpkg-deb", "-x", debs[0], scratch); err != nil {
+	if _, err := run(ctx, scratch, "dpkg-deb", "-x", debs[0], scratch); err != nil {
 		return err
 	}
 	version := strings.TrimPrefix(name, "linux-image-")
 	if err := os.Rename(filepath.Join(scratch, "boot", "vmlinuz-"+version), filepath.Join(dir, "vmlinuz")); err != nil {
 		return err
 	}
-	if err := buildInitrd(dir, scratch, version); err != nil {
+	if err := buildInitrd(ctx, dir, scratch, version); err != nil {
 		return fmt.Errorf("initramfs: %w", err)
 	}
 	return os.RemoveAll(scratch)
@@ -136,24 +137,24 @@ func buildKernel(dir string) error {
 var unpackers = map[string]string{".xz": "xz", ".zst": "zstd", ".gz": "gzip"}
 
 // module gives the content of a kernel module and the name it has when it is not compressed.
-func module(path string) (name string, content []byte, err error) {
+func module(ctx context.Context, path string) (name string, content []byte, err error) {
 	unpacker, packed := unpackers[filepath.Ext(path)]
 	if !packed {
 		content, err = os.ReadFile(path)
 		return filepath.Base(path), content, err
 	}
-	out, err := run(".", unpacker, "-dc", path)
+	out, err := run(ctx, ".", unpacker, "-dc", path)
 	return strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)), []byte(out), err
 }
 
-func buildInitrd(dir, root, version string) error {
+func buildInitrd(ctx context.Context, dir, root, version string) error {
 	if _, err := os.Stat(filepath.Join(root, "lib")); errors.Is(err, fs.ErrNotExist) {
 		// Newer packages have their modules in /usr/lib, which is the same place on an installed system only.
 		if err := os.Symlink("usr/lib", filepath.Join(root, "lib")); err != nil {
 			return err
 		}
 	}
-	if _, err := run(root, "depmod", "-b", root, version); err != nil {
+	if _, err := run(ctx, root, "depmod", "-b", root, version); err != nil {
 		return err
 	}
 	var a archive
@@ -169,7 +170,7 @@ func buildInitrd(dir, root, version string) error {
 	var order []string
 	seen := map[string]bool{}
 	for _, m := range modules {
-		list, err := run(root, "modprobe", "-d", root, "-S", version, "--show-depends", m)
+		list, err := run(ctx, root, "modprobe", "-d", root, "-S", version, "--show-depends", m)
 		if err != nil {
 			return err
 		}
@@ -179,7 +180,7 @@ func buildInitrd(dir, root, version string) error {
 				continue // built in, or there
 			}
 			seen[path] = true
-			name, content, err := module(path)
+			name, content, err := module(ctx, path)
 			if err != nil {
 				return err
 			}

@@ -4,8 +4,6 @@ package vmtest
 
 import (
 	"context"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -14,11 +12,9 @@ import (
 
 	"github.com/spate-project/spate/cmd/internal/agent"
 	"github.com/spate-project/spate/cmd/internal/system/lab"
-	"github.com/spate-project/spate/vdisk"
 )
 
 const (
-	vdiskName = "debian"
 	// frozenFor is the least time for which a server is frozen.
 	frozenFor = 2 * time.Second
 	// statusPoll is how often the status is asked for something to show in it.
@@ -27,70 +23,14 @@ const (
 	roundsAfter = 2
 )
 
-// streamed is a machine whose disk comes from a farm of two servers, all real processes.
+// streamed is a machine whose disk comes from a farm.
 type streamed struct {
 	t       *testing.T
 	ctx     context.Context
 	farm    *lab.Farm
 	target  *lab.Target
-	machine *Machine
+	machine *Guest
 	moves   int // that the target had told before the last trouble
-}
-
-// newStreamed imports the machine's disk into one store, copies it into the other, attaches it and boots from it.
-func newStreamed(t *testing.T, ctx context.Context) *streamed {
-	t.Helper()
-	files := Fixture(t)
-	dir, err := os.MkdirTemp("", "vm") // short, for the sockets in it
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	s := &streamed{t: t, ctx: ctx}
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	bin := filepath.Join(dir, "bin")
-	must(os.Mkdir(bin, 0o755))
-	must(lab.Programs(ctx, bin))
-	s.farm, err = lab.NewFarm(lab.Options{Dir: dir, Bin: bin, Servers: 2, VDisk: vdiskName})
-	must(err)
-	first, second := s.farm.Servers[0], s.farm.Servers[1]
-	out, err := lab.Run(ctx, filepath.Join(bin, "spate"), "vdisk", "import", files.Root, "--into", first.Store, "--name", vdiskName)
-	must(err)
-	t.Log(lastLine(out))
-	must(lab.CopyTo(second.Store, filepath.Join(first.Store, vdisk.FileName(vdiskName, 0))))
-	t.Cleanup(func() {
-		for _, srv := range s.farm.Servers {
-			if srv.Process != nil && t.Failed() {
-				t.Logf("%s said:\n%s%s", srv.Name, srv.Out, srv.Log)
-			}
-		}
-		if err := s.farm.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	must(s.farm.Start(ctx))
-	s.target, err = s.farm.Attach(ctx, "target", "--mac", "02:00:00:00:00:01", "--write-cache", "ram:512M")
-	must(err)
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("spate-target said:\n%s%s", s.target.Out, s.target.Log)
-		}
-		if err := s.target.End(); err != nil {
-			t.Error(err)
-		}
-	})
-	s.machine = Boot(t, s.target.Socket, Options{})
-	return s
-}
-
-func lastLine(s string) string {
-	s = strings.TrimSpace(s)
-	return s[strings.LastIndexByte(s, '\n')+1:]
 }
 
 // status is what `spate-target status --json` tells.
@@ -171,9 +111,11 @@ func TestAMachineDoesNotNoticeThatItsServersAreStoppedKilledAndFrozen(t *testing
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	begin := time.Now()
-	s := newStreamed(t, ctx)
+	f := newFarm(ctx, t)
+	target := attach(ctx, t, f)
+	s := &streamed{t: t, ctx: ctx, farm: f, target: target, machine: Boot(t, target.Socket, Options{})}
 	s.machine.WaitMark("init", patience)
-	t.Logf("init runs from the vDisk %v after power-on", time.Since(s.machine.started).Round(time.Millisecond))
+	t.Logf("init runs from the vDisk %v after power-on", s.machine.Uptime().Round(time.Millisecond))
 	s.work(1)
 
 	stopped := s.serving()
@@ -218,5 +160,11 @@ func TestAMachineDoesNotNoticeThatItsServersAreStoppedKilledAndFrozen(t *testing
 	t.Logf("%d rounds; everything took %v", s.machine.Rounds(), time.Since(begin).Round(time.Millisecond))
 	if st := s.status(); st.Errors > 0 || !st.Serving {
 		t.Errorf("status at the end: %+v", st)
+	}
+	if err := target.End(); err != nil {
+		t.Fatal(err)
+	}
+	if status, err := target.Wait(ctx); err != nil || status != 0 {
+		t.Errorf("spate-target ends with status %d (%v)", status, err)
 	}
 }

@@ -2,6 +2,7 @@ package vmtest
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"testing"
 	"time"
 )
 
@@ -23,8 +23,8 @@ const (
 	maxConsole = 4 << 20
 	// tail is how many lines of the console a failure shows.
 	tail = 40
-	// slotPoll is how often a machine that waits for its turn looks.
-	slotPoll = 200 * time.Millisecond
+	// placePoll is how often a machine that waits for its turn looks.
+	placePoll = 200 * time.Millisecond
 )
 
 // Options of a machine.
@@ -35,7 +35,6 @@ type Options struct {
 
 // Machine is a virtual machine that runs. Its methods may be called from any goroutine.
 type Machine struct {
-	t       testing.TB
 	started time.Time
 	cmd     *exec.Cmd
 	input   io.WriteCloser
@@ -51,80 +50,112 @@ type Machine struct {
 	err      error         // of QEMU
 }
 
-// Boot starts a machine whose disk is the default export of the NBD server on socket, from Fixture's kernel and
-// initramfs. The disk must hold what Files.Root holds. The machine ends with the test at the latest.
-func Boot(t testing.TB, socket string, o Options) *Machine {
-	t.Helper()
-	files := Fixture(t)
-	leave := slot(t)
+// Start starts a machine whose disk is the default export of the NBD server on socket, with kernel and initramfs of f. The
+// disk must hold what f.Root holds. It waits for its turn while too many machines run on this computer. Somebody must call
+// Kill.
+func Start(ctx context.Context, f Files, socket string, o Options) (*Machine, error) {
+	leave, err := place(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m, err := launch(f, socket, o)
+	if err != nil {
+		leave()
+		return nil, err
+	}
+	m.leave = leave
+	return m, nil
+}
+
+// launch starts QEMU.
+func launch(f Files, socket string, o Options) (*Machine, error) {
 	if o.Memory == 0 {
 		o.Memory = 512
 	}
 	cmd := exec.Command("qemu-system-x86_64", "-accel", "tcg", "-m", strconv.Itoa(o.Memory), "-nodefaults", "-nic", "none",
-		"-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot", "-kernel", files.Kernel, "-initrd", files.Initrd,
+		"-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot", "-kernel", f.Kernel, "-initrd", f.Initrd,
 		"-drive", "file=nbd:unix:"+socket+",if=virtio,format=raw,cache=none,discard=unmap",
 		"-append", fmt.Sprintf("console=ttyS0 loglevel=5 panic=-1 oops=panic spate.rounds=%d", o.Rounds))
-	m := &Machine{t: t, cmd: cmd, leave: leave, started: time.Now(), exited: make(chan struct{}), changed: make(chan struct{})}
+	// Should we be killed, so is the machine.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	m := &Machine{started: time.Now(), cmd: cmd, exited: make(chan struct{}), changed: make(chan struct{})}
 	var err error
 	if m.input, err = cmd.StdinPipe(); err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	cmd.Stderr = cmd.Stdout
 	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	go m.read(out) // ends with QEMU, which the cleanup ends
-	t.Cleanup(func() {
-		m.Kill()
-		if t.Failed() {
-			t.Logf("the end of the machine's console:\n%s", m.tail())
-		}
-	})
-	return m
+	go m.read(out) // ends with QEMU, which Kill ends
+	return m, nil
 }
 
-// slot waits until fewer than maxMachines run on this computer, and holds the place until leave is called or the test
-// ends.
-func slot(t testing.TB) (leave func()) {
-	t.Helper()
-	for ; ; time.Sleep(slotPoll) {
+// place waits until fewer than maxMachines run on this computer, and holds a place until leave is called.
+func place(ctx context.Context) (leave func(), err error) {
+	for {
 		for i := range maxMachines {
-			if leave := enter(t, i); leave != nil {
-				return leave
+			if leave, err := enter(i); leave != nil || err != nil {
+				return leave, err
+			}
+		}
+		if err := wait(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func wait(ctx context.Context) error {
+	select {
+	case <-time.After(placePoll):
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for other machines on this computer: %w", context.Cause(ctx))
+	}
+}
+
+// enter takes one place if it is free; leave is nil when it is not. A place is the name of a unix socket in the abstract
+// namespace: it is the same for all users and work trees, and free again when its process ends.
+func enter(place int) (leave func(), err error) {
+	l, err := net.Listen("unix", fmt.Sprintf("@spate/vmtest/%d", place))
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return func() { _ = l.Close() }, nil // a second time does no harm
+}
+
+// reserve waits until no machine runs on this computer, and keeps them away until release is called.
+func reserve(ctx context.Context) (release func(), err error) {
+	var held []func()
+	release = func() {
+		for _, leave := range held {
+			leave()
+		}
+	}
+	for i := range maxMachines {
+		for {
+			leave, err := enter(i)
+			if err == nil && leave == nil {
+				err = wait(ctx)
+			}
+			if err != nil {
+				release()
+				return nil, err
+			}
+			if leave != nil {
+				held = append(held, leave)
+				break
 			}
 		}
 	}
-}
-
-// enter takes one place if it is free. A place is the name of a unix socket in the abstract namespace: it is the same
-// for all users and work trees, and free again when its process ends.
-func enter(t testing.TB, place int) (leave func()) {
-	t.Helper()
-	l, err := net.Listen("unix", fmt.Sprintf("@spate/vmtest/%d", place))
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	leave = func() { _ = l.Close() } // a second time does no harm
-	t.Cleanup(leave)
-	return leave
-}
-
-// Quiet waits until no machine runs on this computer and keeps others from starting until the test ends, for tests and
-// benchmarks that measure time. It must not be called by a test that boots machines itself.
-func Quiet(t testing.TB) {
-	t.Helper()
-	for i := range maxMachines {
-		for enter(t, i) == nil {
-			time.Sleep(slotPoll)
-		}
-	}
+	return release, nil
 }
 
 // trouble is what a kernel says whose disk fails, and what our own init says.
@@ -167,34 +198,77 @@ func (m *Machine) wakeLocked() {
 	m.changed = make(chan struct{})
 }
 
-// WaitMark waits for a mark that begins with prefix and returns it. The test fails when the machine has trouble with its
-// disk, ends, or takes longer.
-func (m *Machine) WaitMark(prefix string, within time.Duration) string {
-	m.t.Helper()
-	late := time.NewTimer(within)
-	defer late.Stop()
+// await waits until look has found what it looks for; it is called with m.mu held.
+func (m *Machine) await(ctx context.Context, what string, look func() (string, bool, error)) (string, error) {
 	for {
 		m.mu.Lock()
 		changed := m.changed
-		for _, mark := range m.marks {
-			if strings.HasPrefix(mark, prefix) {
-				m.mu.Unlock()
-				return mark
-			}
-		}
-		problems := strings.Join(m.problems, "\n")
+		found, ok, err := look()
 		m.mu.Unlock()
-		if problems != "" {
-			m.t.Fatalf("the machine has trouble:\n%s", problems)
+		if ok || err != nil {
+			return found, err
 		}
 		select {
 		case <-changed:
 		case <-m.exited:
-			m.t.Fatalf("the machine ended before MARK %s (%v)", prefix, m.err)
-		case <-late.C:
-			m.t.Fatalf("no MARK %s within %v; the end of the console:\n%s", prefix, within, m.tail())
+			m.mu.Lock()
+			found, ok, err := look() // said just before the end
+			m.mu.Unlock()
+			if ok || err != nil {
+				return found, err
+			}
+			return "", fmt.Errorf("the machine ended before %s (%v); the end of its console:\n%s", what, m.err, m.tail())
+		case <-ctx.Done():
+			return "", fmt.Errorf("no %s: %w; the end of the console:\n%s", what, context.Cause(ctx), m.tail())
 		}
 	}
+}
+
+// AwaitMark waits for a mark that begins with prefix and returns it. It is an error when the machine has trouble with its
+// disk before, or ends.
+func (m *Machine) AwaitMark(ctx context.Context, prefix string) (string, error) {
+	return m.await(ctx, "MARK "+prefix, func() (string, bool, error) {
+		for _, mark := range m.marks {
+			if strings.HasPrefix(mark, prefix) {
+				return mark, true, nil
+			}
+		}
+		return "", false, m.troubleLocked()
+	})
+}
+
+// AwaitProblem waits until the machine complains, and returns how.
+func (m *Machine) AwaitProblem(ctx context.Context) (string, error) {
+	return m.await(ctx, "complaint", func() (string, bool, error) {
+		return strings.Join(m.problems, "\n"), len(m.problems) > 0, nil
+	})
+}
+
+// AwaitDone waits until the machine has done its work and powered off; that any of it went wrong is an error.
+func (m *Machine) AwaitDone(ctx context.Context) error {
+	mark, err := m.AwaitMark(ctx, "done ")
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(mark, " bad=0 ") {
+		return fmt.Errorf("the machine ends with %q", mark)
+	}
+	select {
+	case <-m.exited:
+	case <-ctx.Done():
+		return fmt.Errorf("the machine does not power off: %w", context.Cause(ctx))
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.troubleLocked()
+}
+
+// troubleLocked is what the machine has complained of, as an error.
+func (m *Machine) troubleLocked() error {
+	if len(m.problems) == 0 {
+		return nil
+	}
+	return fmt.Errorf("the machine has trouble:\n%s", strings.Join(m.problems, "\n"))
 }
 
 // Rounds is how many rounds of work the machine has finished.
@@ -210,35 +284,12 @@ func (m *Machine) Rounds() int {
 	return n
 }
 
-// WaitRounds waits until the machine has finished n rounds.
-func (m *Machine) WaitRounds(n int, within time.Duration) {
-	m.t.Helper()
-	m.WaitMark(fmt.Sprintf("round %d ", n), within)
-}
-
 // Stop asks the machine to end its work after this round, and to power off.
-func (m *Machine) Stop() {
-	m.t.Helper()
+func (m *Machine) Stop() error {
 	if _, err := io.WriteString(m.input, "\n"); err != nil {
-		m.t.Fatalf("the machine does not listen: %v", err)
+		return fmt.Errorf("the machine does not listen: %w", err)
 	}
-}
-
-// WaitDone waits until the machine has done its work and powered off; the test fails when any of it went wrong.
-func (m *Machine) WaitDone(within time.Duration) {
-	m.t.Helper()
-	start := time.Now()
-	if mark := m.WaitMark("done ", within); !strings.Contains(mark, " bad=0 ") {
-		m.t.Fatalf("the machine ends with %q", mark)
-	}
-	select {
-	case <-m.exited:
-	case <-time.After(within - time.Since(start)):
-		m.t.Fatal("the machine does not power off")
-	}
-	if p := m.Problems(); len(p) > 0 {
-		m.t.Fatalf("the machine had trouble:\n%s", strings.Join(p, "\n"))
-	}
+	return nil
 }
 
 // Problems are the lines of the console in which the kernel or the work complains.
@@ -248,27 +299,8 @@ func (m *Machine) Problems() []string {
 	return append([]string(nil), m.problems...)
 }
 
-// WaitProblem waits until the machine complains, and returns how; for tests that mean it to.
-func (m *Machine) WaitProblem(within time.Duration) []string {
-	m.t.Helper()
-	late := time.NewTimer(within)
-	defer late.Stop()
-	for {
-		m.mu.Lock()
-		changed := m.changed
-		m.mu.Unlock()
-		if p := m.Problems(); len(p) > 0 {
-			return p
-		}
-		select {
-		case <-changed:
-		case <-m.exited:
-			m.t.Fatalf("the machine ended without a complaint (%v)", m.err)
-		case <-late.C:
-			m.t.Fatalf("no complaint within %v; the end of the console:\n%s", within, m.tail())
-		}
-	}
-}
+// Uptime is how long ago the machine was started.
+func (m *Machine) Uptime() time.Duration { return time.Since(m.started) }
 
 // Console is everything that the machine has said, each line with the seconds since its start.
 func (m *Machine) Console() string {

@@ -21,38 +21,14 @@ import (
 
 const patience = 3 * time.Minute
 
-// image is a Device in a file that nobody writes to.
-type image struct {
-	*os.File
-	size int64
-}
-
-func (i image) Size() int64 { return i.size }
-func (i image) BlockSizes() blockdev.BlockSizes {
-	return blockdev.BlockSizes{Minimum: 1, Preferred: 4096}
-}
-func (i image) ReadOnly() bool { return true }
-func (i image) ReadAt(_ context.Context, p []byte, off int64) error {
-	_, err := i.File.ReadAt(p, off)
-	return err
-}
-func (i image) WriteAt(context.Context, []byte, int64) error    { return blockdev.ErrReadOnly }
-func (i image) Trim(context.Context, int64, int64) error        { return blockdev.ErrReadOnly }
-func (i image) WriteZeroes(_ context.Context, _, _ int64) error { return blockdev.ErrReadOnly }
-func (i image) Flush(context.Context) error                     { return nil }
-
 func open(t *testing.T, path string) image {
 	t.Helper()
-	f, err := os.Open(path)
+	f, err := openImage(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { f.Close() })
-	info, err := f.Stat()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return image{f, info.Size()}
+	return f
 }
 
 func sum(t *testing.T, path string) [32]byte {
@@ -69,8 +45,8 @@ func sum(t *testing.T, path string) [32]byte {
 	return [32]byte(h.Sum(nil))
 }
 
-// attach shows base with a write cache on a socket until the test ends.
-func attach(t *testing.T, base blockdev.Device) (string, *blockdev.Server, *blockdev.WriteCache) {
+// show shows base with a write cache on a socket until the test ends.
+func show(t *testing.T, base blockdev.Device) (string, *blockdev.Server, *blockdev.WriteCache) {
 	t.Helper()
 	cache, err := blockdev.NewWriteCache(base, 512<<20, nil)
 	if err != nil {
@@ -112,15 +88,15 @@ func TestAMachineBootsAndWorksOnTheWriteCache(t *testing.T) {
 	files := Fixture(t)
 	t.Logf("fixture: %v", time.Since(start).Round(time.Millisecond))
 	before := sum(t, files.Root)
-	socket, server, cache := attach(t, open(t, files.Root))
+	socket, server, cache := show(t, open(t, files.Root))
 
 	m := Boot(t, socket, Options{})
 	m.WaitMark("init", patience)
-	t.Logf("init runs from the disk after %v", time.Since(m.started).Round(time.Millisecond))
+	t.Logf("init runs from the disk after %v", m.Uptime().Round(time.Millisecond))
 	m.WaitRounds(4, patience)
 	m.Stop()
 	m.WaitDone(patience)
-	t.Logf("powered off after %v and %d rounds", time.Since(m.started).Round(time.Millisecond), m.Rounds())
+	t.Logf("powered off after %v and %d rounds", m.Uptime().Round(time.Millisecond), m.Rounds())
 	s := server.Stats()
 	t.Logf("NBD: %+v", s)
 	t.Logf("write cache: %+v", cache.Stats())
@@ -162,11 +138,11 @@ func TestAMachineNoticesWhenItsDiskIsBad(t *testing.T) {
 		},
 	} {
 		disk := &spoiled{image: open(t, files.Root), fail: fail}
-		socket, _, _ := attach(t, disk)
+		socket, _, _ := show(t, disk)
 		m := Boot(t, socket, Options{})
 		m.WaitRounds(1, patience)
 		disk.bad.Store(true)
-		if p := strings.Join(m.WaitProblem(patience), "\n"); name == "I/O error" && !strings.Contains(p, name) {
+		if p := m.WaitProblem(patience); name == "I/O error" && !strings.Contains(p, name) {
 			t.Errorf("%s: the machine says\n%s", name, p)
 		}
 		m.Kill()

@@ -1,6 +1,7 @@
 package vmtest
 
 import (
+	"context"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
@@ -11,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"testing"
 )
 
 //go:embed guest.sh
@@ -21,7 +21,7 @@ var guestScript []byte
 var initrdScript []byte
 
 const (
-	// recipe is raised when what Fixture makes changes otherwise than by the constants and files that the cache's name
+	// recipe is raised when what Prepare makes changes otherwise than by the constants and files that the cache's name
 	// follows from anyway.
 	recipe = "2"
 
@@ -34,7 +34,7 @@ const (
 // modules that a disk on virtio takes, with whatever they depend on. ext4 is part of the cloud kernel.
 var modules = []string{"virtio_pci", "virtio_blk"}
 
-// needs are the programs that Fixture and Boot run, with the Debian packages they come in.
+// needs are the programs that Prepare and Start run, with the Debian packages they come in.
 var needs = []struct{ program, debianPackage string }{
 	{"mmdebstrap", "mmdebstrap"}, {"mke2fs", "e2fsprogs"}, {"qemu-system-x86_64", "qemu-system-x86"},
 	{"busybox", "busybox-static"}, {"depmod", "kmod"}, {"modprobe", "kmod"}, {"apt-get", "apt"}, {"dpkg-deb", "dpkg"},
@@ -47,9 +47,8 @@ type Files struct {
 	Initrd string
 }
 
-// Need skips the test when something is missing that virtual machines take, and names the Debian package.
-func Need(t testing.TB) {
-	t.Helper()
+// Missing says what a machine takes and this computer has not; nil when it has everything.
+func Missing() error {
 	var missing []string
 	for _, n := range needs {
 		if _, err := exec.LookPath(n.program); err != nil {
@@ -57,52 +56,51 @@ func Need(t testing.TB) {
 		}
 	}
 	if len(missing) > 0 {
-		t.Skipf("virtual machines need the Debian packages %s", strings.Join(missing, " "))
+		return fmt.Errorf("virtual machines need the Debian packages %s", strings.Join(missing, " "))
 	}
 	if os.Getuid() != 0 {
-		t.Skip("needs root to build a root file system with mmdebstrap")
+		return errors.New("a root file system is built by mmdebstrap, which needs root")
 	}
+	return nil
 }
 
-// Fixture gives the files of a machine, and builds them if this recipe was not built yet, which takes about half a
-// minute and Debian's archive. Tests that cannot have it skip.
-func Fixture(t testing.TB) Files {
-	t.Helper()
-	Need(t)
+// Prepare gives the files of a machine, and builds them if this recipe was not built yet, which takes about half a minute
+// and Debian's archive.
+func Prepare(ctx context.Context) (Files, error) {
+	if err := Missing(); err != nil {
+		return Files{}, err
+	}
 	cache, err := cacheFolder()
 	if err != nil {
-		t.Fatal(err)
+		return Files{}, err
 	}
 	unlock, err := lock(filepath.Join(cache, "vm.lock"))
 	if err != nil {
-		t.Fatal(err)
+		return Files{}, err
 	}
 	defer unlock()
 	dir := filepath.Join(cache, "vm-"+recipeHash())
 	f := Files{filepath.Join(dir, "root.img"), filepath.Join(dir, "vmlinuz"), filepath.Join(dir, "initrd.gz")}
 	if _, err := os.Stat(dir); err == nil {
-		return f
+		return f, nil
 	}
 	old, err := filepath.Glob(filepath.Join(cache, "vm-*"))
 	if err != nil {
-		t.Fatal(err)
+		return Files{}, err
 	}
 	for _, o := range old { // of other recipes, or unfinished
 		if err := os.RemoveAll(o); err != nil {
-			t.Fatal(err)
+			return Files{}, err
 		}
 	}
 	unfinished := filepath.Join(cache, "vm-unfinished")
 	if err := os.MkdirAll(unfinished, 0o755); err != nil {
-		t.Fatal(err)
+		return Files{}, err
 	}
-	if err := build(unfinished); err != nil {
-		t.Fatalf("build the test machine: %v", err)
+	if err := build(ctx, unfinished); err != nil {
+		return Files{}, fmt.Errorf("build the machine's files: %w", err)
 	}
-	if err := os.Rename(unfinished, dir); err != nil {
-		t.Fatal(err)
-	}
-	return f
+	return f, os.Rename(unfinished, dir)
 }
 
 func recipeHash() string {
@@ -149,8 +147,8 @@ func lock(path string) (unlock func(), err error) {
 }
 
 // run runs a program in dir and gives what it wrote to standard output.
-func run(dir, name string, args ...string) (string, error) {
-	cmd := exec.Command(name, args...)
+func run(ctx context.Context, dir, name string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
 	var complaints strings.Builder
