@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spate-project/spate/cmd/internal/agent"
 	"github.com/spate-project/spate/cmd/internal/keyfile"
 	"github.com/spate-project/spate/cmd/internal/system/lab"
 	"github.com/spate-project/spate/stream/secure"
@@ -20,7 +21,7 @@ import (
 func read(t testing.TB, flags ...string) *lab.Process {
 	t.Helper()
 	return start(t, lab.Spawn{
-		Name: "read", Args: append([]string{program("spate-target"), "read", "--discard"}, flags...), Env: []string{"SPATE_RUN_DIR=" + folder(t)},
+		Name: "read", Args: append([]string{program("spate-target"), "read", "--discard"}, flags...), Env: []string{agent.FolderVariable + "=" + folder(t)},
 	})
 }
 
