@@ -108,7 +108,7 @@ func (s *streamed) work(rounds int) {
 // A Debian machine boots from a vDisk and works it hard; the server that serves it is stopped from the console, the next
 // one is killed, the next one frozen. The status tells each change of server, and the machine notices none.
 func TestAMachineDoesNotNoticeThatItsServersAreStoppedKilledAndFrozen(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	begin := time.Now()
 	f := newFarm(ctx, t)

@@ -2,6 +2,7 @@ package vmtest
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -198,6 +199,9 @@ func (m *Machine) wakeLocked() {
 	m.changed = make(chan struct{})
 }
 
+// errOff is the end of a machine whose QEMU has ended well.
+var errOff = errors.New("it was switched off")
+
 // await waits until look has found what it looks for; it is called with m.mu held.
 func (m *Machine) await(ctx context.Context, what string, look func() (string, bool, error)) (string, error) {
 	for {
@@ -217,7 +221,7 @@ func (m *Machine) await(ctx context.Context, what string, look func() (string, b
 			if ok || err != nil {
 				return found, err
 			}
-			return "", fmt.Errorf("the machine ended before %s (%v); the end of its console:\n%s", what, m.err, m.tail())
+			return "", fmt.Errorf("the machine ended before %s: %w; the end of its console:\n%s", what, cmp.Or(m.err, errOff), m.tail())
 		case <-ctx.Done():
 			return "", fmt.Errorf("no %s: %w; the end of the console:\n%s", what, context.Cause(ctx), m.tail())
 		}
