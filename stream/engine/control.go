@@ -30,7 +30,9 @@ func (c *Client) control(now Instant, p *path, t wire.FrameType, body []byte, si
 			c.sendFrame(p, wire.PathAnswer{Token: f.Token})
 		}
 	case wire.FramePong:
-		p.pingDue = false
+		if f, err := wire.ParsePong(body); err == nil {
+			p.pong(now, f.Token)
+		}
 	case wire.FrameClosed:
 		if f, err := wire.ParseClosed(body); err == nil {
 			c.closedByServer(now, p, f)

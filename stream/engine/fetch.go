@@ -79,28 +79,28 @@ func (f *Fetch) wants() bool {
 	return f.asked < f.limit && len(f.asks) < maxAsks || f.due()
 }
 
-// next gives a range to ask for, about piece bytes and at most room, and marks
-// it as sent on p. What is due again comes before what was never asked for.
+// next gives a range to ask for, of at most room bytes, and marks it as sent on
+// p. What is due again comes before what was never asked for. When less than a
+// piece would fit, or what is missing is hardly more than that, it waits for
+// more room rather than to be cut.
 func (f *Fetch) next(now Instant, p *path, piece, room int) (from, to int, ok bool) {
 	for i := range f.asks {
 		if f.asks[i].state != askDue {
 			continue
 		}
-		if f.asks[i].size() > piece+piece/2 {
-			f.split(i, f.asks[i].from+piece)
-		}
-		a := &f.asks[i]
-		if a.size() > room {
+		n := portion(f.asks[i].size(), piece, room)
+		if n == 0 {
 			return 0, 0, false
 		}
+		if n < f.asks[i].size() {
+			f.split(i, f.asks[i].from+n) // without room for one ask more all of it goes
+		}
+		a := &f.asks[i]
 		a.send(now, p)
 		return a.from, a.to, true
 	}
-	n := f.limit - f.asked
-	if n > piece+piece/2 {
-		n = piece
-	}
-	if n <= 0 || n > room || len(f.asks) >= maxAsks {
+	n := portion(f.limit-f.asked, piece, room)
+	if n == 0 || len(f.asks) >= maxAsks {
 		return 0, 0, false
 	}
 	from, to = f.asked, f.asked+n
@@ -108,6 +108,19 @@ func (f *Fetch) next(now Instant, p *path, piece, room int) (from, to int, ok bo
 	f.asks = append(f.asks, ask{from: from, to: to})
 	f.asks[len(f.asks)-1].send(now, p)
 	return from, to, true
+}
+
+// portion is how much of n bytes to ask for now: not more than a few pieces at
+// once, so that answers keep flowing.
+func portion(n, piece, room int) int {
+	n = min(n, morePieces*piece)
+	switch {
+	case n <= room:
+		return n
+	case room < piece || n < 2*piece:
+		return 0
+	}
+	return room
 }
 
 // settle takes the length of the whole answer as a server tells it. It returns

@@ -45,13 +45,14 @@ const (
 
 // The window (window.go).
 const (
-	initialWindow  = 16 << 10
+	initialWindow  = 32 << 10
 	minWindow      = 8 << 10
 	maxWindow      = 4 << 20
 	windowStep     = 4 << 10 // growth in a round trip
 	windowPieces   = 8       // requests that share the window
 	leastPiece     = 4 << 10 // a request of less is out of proportion to its answer
-	mostPiece      = 128 << 10
+	mostPiece      = 32 << 10
+	morePieces     = 4                     // at most in one request
 	stepTrip       = 10 * time.Millisecond // for each of which it grows by one step more
 	maxSteps       = 8
 	drainPart      = 0.8
@@ -97,6 +98,9 @@ const (
 	// maxPathAsks is how many ranges are under way on one path: a server takes
 	// MaxReads, and some may still be in work there that count as lost here.
 	maxPathAsks = MaxReads * 3 / 4
+	// maxPending is how many bytes a server may owe that it has said are pending:
+	// what a disk behind a network needs, and not more than a link bears at once.
+	maxPending = 2 << 20
 	// maxTries bounds the counter of re-sends, which only stretches timers.
 	maxTries = 6
 	// leastPayload is what a datagram carries at least on any path.

@@ -53,6 +53,7 @@ type path struct {
 	nextProbe Instant
 	probed    Instant // when the probe was sent after which silence may count
 	pings     uint32
+	pinged    Instant // when the last one was sent
 	pingDue   bool
 	hinted    Instant // somebody said that the server knows this session no more; Never when nobody did
 	suspect   bool    // silent for too long
@@ -91,15 +92,17 @@ const (
 
 func (p *path) attempting() bool { return p.state == pathHello || p.state == pathResuming }
 
-// room is how many bytes more may be asked for. Something is always under way.
+// room is how many bytes more may be asked for. What is pending waits for a disk
+// and does not fill the way. Something is always under way.
 func (p *path) room() int {
+	busy := p.outstanding - p.pending
 	switch {
-	case p.asks >= maxPathAsks:
+	case p.asks >= maxPathAsks || p.pending >= maxPending:
 		return 0
-	case p.outstanding == 0:
-		return MaxAnswer
+	case busy == 0:
+		return max(p.win.allowed(), 2*leastPiece)
 	}
-	return p.win.allowed() - p.outstanding
+	return p.win.allowed() - busy
 }
 
 // expect notes that the server owes an answer from now on.
@@ -108,6 +111,22 @@ func (p *path) expect(now Instant) {
 		p.due = now
 		p.nextProbe = now.Add(p.rtt.resend())
 	}
+}
+
+// ping makes the next ping.
+func (p *path) ping(now Instant) wire.Ping {
+	p.pings++
+	p.pinged, p.pingDue = now, true
+	return wire.Ping{Token: p.pings}
+}
+
+// pong takes the answer to a ping. It is a sample of the round trip where no
+// other is to be had.
+func (p *path) pong(now Instant, token uint32) {
+	if p.pingDue && token == p.pings && !p.rtt.known() {
+		p.rtt.sample(now.Sub(p.pinged))
+	}
+	p.pingDue = false
 }
 
 // alive notes an authentic datagram of the server.

@@ -33,10 +33,8 @@ func (c *Client) sendFrame(p *path, f wire.Frame) {
 }
 
 func (c *Client) ping(now Instant, p *path) {
-	p.pings++
-	p.pingDue = true
 	p.expect(now)
-	c.sendFrame(p, wire.Ping{Token: p.pings})
+	c.sendFrame(p, p.ping(now))
 }
 
 // flush asks for as much as the windows allow.
@@ -116,9 +114,10 @@ func (c *Client) request(now Instant, p *path, f *Fetch) wire.Read {
 	return r
 }
 
-// shorten says everything with no range at all.
+// shorten says everything with no range at all. It is what a server has in work
+// already when it is asked for again: so not when a part of it told the length.
 func (c *Client) shorten(f *Fetch, r wire.Read) wire.Read {
-	if r.N == 1 && r.Ranges[0].From == 0 && int(r.Ranges[0].To) == f.limit {
+	if r.N == 1 && r.Ranges[0].From == 0 && int(r.Ranges[0].To) == f.limit && (!f.settled || f.Expect >= 0) {
 		r.N = 0
 	}
 	return r

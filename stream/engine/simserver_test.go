@@ -33,6 +33,7 @@ type simServer struct {
 	full          bool // refers new targets
 	denies        wire.Code
 	refuseTickets bool
+	refuse        func(Job) bool // whether the shell has no room for a read
 	psk           [32]byte
 
 	frozen  bool
@@ -46,6 +47,8 @@ type simServer struct {
 	known    map[netip.AddrPort]bool // addresses that have proven themselves
 	buf      [maxTrain]byte
 	reads    int // of the disk
+	reading  map[Job]bool
+	twice    int // reads of what was being read already for the same session
 	moved    int // by a planned stop
 	pause    time.Duration
 	bad      []object // checked because a target said so
@@ -85,7 +88,7 @@ func (s *simServer) start(epoch uint32) {
 	s.received, s.sent, s.granted = map[netip.AddrPort]int{}, map[netip.AddrPort]int{}, map[netip.AddrPort]int{}
 	s.known = map[netip.AddrPort]bool{}
 	s.cookies = secure.NewCookies(s.w.farm)
-	s.ticking = Never
+	s.ticking, s.reading = Never, map[Job]bool{}
 	s.front = NewServer(s.clock(), ServerConfig{
 		ID: s.id, Name: s.name, Farm: s.w.farm, Cookies: s.cookies, Admitter: s, Random: s.w.reader(), Epoch: epoch,
 	})
@@ -285,6 +288,10 @@ func (s *simServer) settle(x *simSession) {
 
 func (s *simServer) takeJobs(x *simSession) {
 	for _, j := range x.Jobs(nil) {
+		if s.refuse != nil && s.refuse(j) {
+			x.Refuse(j)
+			continue
+		}
 		s.read(j)
 	}
 }
@@ -338,7 +345,14 @@ func (s *simServer) send() {
 
 func (s *simServer) read(j Job) {
 	s.reads++
+	for o := range s.reading {
+		if o.Session == j.Session && o.ID == j.ID && o.From < j.To && j.From < o.To && j.Slot != CheckSlot {
+			s.twice++
+		}
+	}
+	s.reading[j] = true
 	s.later(s.disk(), func() {
+		delete(s.reading, j)
 		s.finish(j)
 		s.settle(j.Session.Owner.(*simSession))
 		s.send()

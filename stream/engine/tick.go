@@ -95,9 +95,7 @@ func (c *Client) pathDeadline(p *path) Instant {
 func (c *Client) probe(now Instant, p *path) {
 	p.probing(now)
 	k := c.newPacket()
-	p.pings++
-	p.pingDue = true
-	k.buf = wire.Ping{Token: p.pings}.Append(k.buf)
+	k.buf = p.ping(now).Append(k.buf)
 	p.win.collapse()
 	if f := c.oldest(p); f != nil {
 		for i := range f.asks {
@@ -137,21 +135,21 @@ func (c *Client) scanAsks(now Instant, p *path) {
 		if f == nil {
 			continue
 		}
-		due := 0
+		due := false
 		for i := range f.asks {
 			a := &f.asks[i]
 			if a.path != p || !c.overdue(now, p, f, a) {
 				continue
 			}
 			if a.state != askPending {
+				c.stats.Lost++
 				p.win.miss(min(a.size(), leastPayload))
 				c.darkened(now, p, a)
 			}
 			a.again()
-			due++
+			due = true
 		}
-		if due > 0 {
-			c.stats.Lost += uint32(due)
+		if due {
 			c.enqueue(f)
 		}
 	}
@@ -172,7 +170,7 @@ func (c *Client) overdue(now Instant, p *path, f *Fetch, a *ask) bool {
 	case askGap:
 		return quiet > p.rtt.patience()
 	case askPending:
-		return now.Sub(a.at) > pendingAgain
+		return now.Sub(a.at) > pendingAgain<<min(stretch, 4)
 	}
 	return false
 }
