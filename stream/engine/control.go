@@ -27,7 +27,7 @@ func (c *Client) control(now Instant, p *path, t wire.FrameType, body []byte, si
 		c.sendFrame(p, wire.Size{Largest: uint16(min(size, wire.MaxDatagram))})
 	case wire.FramePathCheck:
 		if f, err := wire.ParsePathCheck(body); err == nil {
-			c.sendFrame(p, wire.PathAnswer{Token: f.Token})
+			c.sendFrame(p, wire.PathAnswer(f))
 		}
 	case wire.FramePong:
 		if f, err := wire.ParsePong(body); err == nil {

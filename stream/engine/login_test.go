@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -149,7 +150,7 @@ func TestReadsFailOnlyWhenThatWasAskedFor(t *testing.T) {
 		t.Error("a read failed before its time")
 	}
 	w.run(3*time.Second, nil)
-	if len(hasty.failed) == 0 || hasty.failed[0] != ErrNoServer {
+	if len(hasty.failed) == 0 || !errors.Is(hasty.failed[0], ErrNoServer) {
 		t.Errorf("reads failed with %v", hasty.failed)
 	}
 	hasty.left = 0

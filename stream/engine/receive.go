@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"net/netip"
 	"time"
 
@@ -22,7 +23,7 @@ func (c *Client) receiveSealed(now Instant, p *path, datagram []byte) {
 }
 
 func (c *Client) countOpen(err error) {
-	if err == secure.ErrReplay {
+	if errors.Is(err, secure.ErrReplay) {
 		c.stats.Replays++
 	} else {
 		c.stats.Forged++

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"io"
 	"net/netip"
 	"time"
@@ -123,11 +124,11 @@ type Greeting struct {
 // never longer than the message.
 func (s *Server) Greet(from netip.AddrPort, local netip.Addr, datagram []byte) (g *Greeting, hint []byte, err error) {
 	r, err := s.cfg.Farm.OpenHello(datagram)
-	switch err {
-	case nil:
-	case secure.ErrOtherFarm:
+	switch {
+	case err == nil:
+	case errors.Is(err, secure.ErrOtherFarm):
 		return nil, secure.AppendHint(nil, datagram, wire.HintOtherFarm), err
-	case secure.ErrVersion:
+	case errors.Is(err, secure.ErrVersion):
 		return nil, secure.AppendHint(nil, datagram, wire.HintVersion), err
 	default:
 		return nil, nil, err
@@ -289,7 +290,7 @@ func (s *Server) Resume(now Instant, from netip.AddrPort, local netip.Addr, data
 	r, err := s.cfg.Farm.OpenResume(datagram)
 	if err != nil {
 		s.Stats.Forged++
-		if err == secure.ErrTicket && s.Hint(now) {
+		if errors.Is(err, secure.ErrTicket) && s.Hint(now) {
 			return Resumed{Answer: secure.AppendHint(nil, datagram, wire.HintTicketRefused)}
 		}
 		return Resumed{}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"crypto/sha256"
 	"encoding/binary"
 	"net/netip"
@@ -119,7 +120,7 @@ func (s *Session) Packet() int { return s.packet }
 func (s *Session) Receive(now Instant, from netip.AddrPort, local netip.Addr, datagram []byte) {
 	frames, counter, err := s.opener.Open(datagram)
 	if err != nil {
-		if err == secure.ErrReplay {
+		if errors.Is(err, secure.ErrReplay) {
 			s.Stats.Replays++
 		} else {
 			s.Stats.Forged++
@@ -181,7 +182,7 @@ func (s *Session) frame(now Instant, from netip.AddrPort, t wire.FrameType, body
 		s.read(now, &r)
 	case wire.FramePing:
 		if f, err := wire.ParsePing(body); err == nil {
-			s.queue(wire.Pong{Token: f.Token})
+			s.queue(wire.Pong(f))
 		}
 	case wire.FrameStatus:
 		if f, err := wire.ParseStatus(body); err == nil {
