@@ -4,7 +4,7 @@ SHELL     := /bin/bash
 PROGRAMS  := $(patsubst %/main.go,./%,$(wildcard cmd/*/main.go))
 LINT      := go tool -modfile=.ci/tools/go.mod golangci-lint
 RUNNER    := go run ./cmd/internal/repotest/runner
-TAGS      := timed,system,bench
+TAGS      := timed,system
 
 SEEDS ?= 300
 SEED  ?= 1

@@ -2,13 +2,14 @@ package main
 
 import (
 	"bytes"
-	"encoding/binary"
+	"context"
 	"encoding/json"
+	"errors"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -63,99 +64,45 @@ func TestMedianAndSpread(t *testing.T) {
 	}
 }
 
-const nbdkitLog = `2026-01-02 10:00:00.000000 Ready thread_model=3
-2026-01-02 10:00:00.100000 connection=1 Connect export="" tls=0 size=0x100000
-2026-01-02 10:00:00.200000 connection=1 Read id=1 offset=0x0 count=0x200 ...
-2026-01-02 10:00:00.200500 connection=1 ...Read id=1 return=0
-2026-01-02 10:00:00.300000 connection=1 Read id=2 offset=0x1000 count=0x1000 ...
-2026-01-02 10:00:00.300100 connection=1 Write id=3 offset=0x0 count=0x200 ...
-2026-01-02 10:00:00.300200 connection=1 Read id=4 offset=0x3000 count=0x800 ...
-2026-01-02 10:00:00.300300 connection=1 ...Read id=4 return=0
-2026-01-02 10:00:00.300400 connection=1 ...Read id=2 return=0
-2026-01-02 10:00:00.700000 connection=1 Read id=5 offset=0x800 count=0x200 ...
-2026-01-02 10:00:00.700400 connection=1 ...Read id=5 return=0
-`
-
-func TestTraceKeepsWhatAReadMayHaveDependedOn(t *testing.T) {
-	got, err := parseTrace(strings.NewReader(nbdkitLog))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []tracedRead{{0, 0x200, nil}, {0x1000, 0x1000, []int{0}}, {0x3000, 0x800, nil}, {0x800, 0x200, []int{2, 1}}}
-	if !reflect.DeepEqual(got.Reads, want) || got.Took.Milliseconds() != 500 || got.bytes() != 0x1c00 {
-		t.Errorf("got %+v, %s, %d bytes", got.Reads, got.Took, got.bytes())
-	}
-	if _, err := parseTrace(strings.NewReader("nothing\n")); err == nil {
-		t.Error("a log without reads was taken")
-	}
+// disk notes how many reads are under way at once.
+type disk struct {
+	mu        sync.Mutex // guards the fields below
+	now, most int
+	seen      []int64
+	gate      chan struct{} // lets one read end for each value
 }
 
-// server is an NBD server of one client, which answers reads in pairs and in the wrong order.
-func server(t *testing.T, conn net.Conn, size uint64, seen *[]int64) {
-	defer conn.Close()
-	be := binary.BigEndian
-	hello := be.AppendUint16(be.AppendUint64(be.AppendUint64(nil, nbdMagic), nbdOptMagic), 1|nbdNoZeroes)
-	if _, err := conn.Write(hello); err != nil {
-		t.Error(err)
-		return
+func (d *disk) ReadAt(_ context.Context, _ []byte, off int64) error {
+	d.mu.Lock()
+	d.seen = append(d.seen, off)
+	d.now++
+	d.most = max(d.most, d.now)
+	d.mu.Unlock()
+	<-d.gate
+	d.mu.Lock()
+	d.now--
+	d.mu.Unlock()
+	if off < 0 {
+		return io.ErrUnexpectedEOF
 	}
-	if _, err := io.ReadFull(conn, make([]byte, 4+8+4+4)); err != nil {
-		t.Error(err)
-		return
-	}
-	if _, err := conn.Write(be.AppendUint16(be.AppendUint64(nil, size), 0)); err != nil {
-		t.Error(err)
-		return
-	}
-	var held []byte
-	for {
-		var q [28]byte
-		if _, err := io.ReadFull(conn, q[:]); err != nil {
-			return // the client is done
-		}
-		*seen = append(*seen, int64(be.Uint64(q[16:])))
-		reply := be.AppendUint64(be.AppendUint32(be.AppendUint32(nil, nbdReply), 0), be.Uint64(q[8:]))
-		reply = append(reply, make([]byte, be.Uint32(q[24:]))...)
-		if len(*seen) == 2 { // the second read of the trace waits for the third
-			held = reply
-			continue
-		}
-		if _, err := conn.Write(append(reply, held...)); err != nil {
-			t.Error(err)
-			return
-		}
-		held = nil
-	}
+	return nil
 }
 
-func TestReplayWaitsForWhatWasAwaited(t *testing.T) {
-	recorded, err := parseTrace(strings.NewReader(nbdkitLog))
-	if err != nil {
-		t.Fatal(err)
-	}
-	recorded.Size = 1 << 20
-	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	var (
-		seen []int64
-		done sync.WaitGroup
-	)
-	done.Go(func() { // ends when the replay closes its connection
-		conn, err := l.Accept()
-		if err != nil {
-			t.Error(err)
-			return
+func TestReadsAreUnderWayAtTheDepthThatIsMeasured(t *testing.T) {
+	d := &disk{gate: make(chan struct{})}
+	offsets := []int64{5, 3, 9, 1, 7, 8}
+	go func() { // ends when every read has been let go
+		for range offsets {
+			d.gate <- struct{}{}
 		}
-		server(t, conn, 1<<20, &seen)
-	})
-	if _, err := replay(recorded, "unix:"+l.Addr().String()); err != nil {
-		t.Fatal(err)
+	}()
+	_, took, err := readAll(t.Context(), d, offsets, 3)
+	slices.Sort(d.seen)
+	if err != nil || d.most > 3 || len(took) != 6 || !slices.Equal(d.seen, []int64{1, 3, 5, 7, 8, 9}) {
+		t.Errorf("at most %d at once, offsets %v, %v", d.most, d.seen, err)
 	}
-	done.Wait()
-	if want := []int64{0, 0x1000, 0x3000, 0x800}; !reflect.DeepEqual(seen, want) {
-		t.Errorf("the server saw %v, want %v", seen, want)
+	close(d.gate)
+	if _, _, err := readAll(t.Context(), d, []int64{1, -1, 2}, 2); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("a read that fails: %v", err)
 	}
 }

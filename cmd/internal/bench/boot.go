@@ -1,15 +1,15 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
+
+	"github.com/spate-project/spate/cmd/internal/bootreplay"
+	"github.com/spate-project/spate/cmd/internal/vmtest"
 )
 
 const (
@@ -17,19 +17,17 @@ const (
 	bootBound = 0.7
 	// replayer is this program in the client's namespace, where it replays a trace.
 	replayer = "spate-bench-replay"
-	// traceVariable tells the test that records a boot where to write it.
-	traceVariable = "SPATE_BENCH_TRACE"
+	// bootRounds is how much work the recorded machine does after its boot.
+	bootRounds = 1
 )
 
 // boot replays a recorded boot over a link with a delay.
 func (b *bench) boot(ctx context.Context) error {
-	path := filepath.Join(b.dir, "boot.json")
-	t, err := b.recorded(ctx, path)
+	path, root, err := b.recorded(ctx)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("a boot of %d reads, %.1f MB, which took the machine %s\n", len(t.Reads), float64(t.bytes())/1e6, t.Took.Round(time.Millisecond))
-	i := &image{name: "boot", path: t.Image}
+	i := &image{name: "boot", path: root}
 	if err := i.measure(); err != nil {
 		return err
 	}
@@ -59,7 +57,7 @@ func (b *bench) boot(ctx context.Context) error {
 		return err
 	}
 	g.keep(s.child)
-	addr := strings.TrimSuffix(strings.TrimPrefix(p.uri, "nbd://"), "/")
+	addr := "tcp:" + strings.TrimSuffix(strings.TrimPrefix(p.uri, "nbd://"), "/")
 	var ours, theirs []float64
 	for round := range b.rounds + 1 { // the first is not counted: it warms the servers' page cache
 		there, err := replayIn(ctx, overLink.client, addr, path)
@@ -90,18 +88,23 @@ func (b *bench) replaySpate(ctx context.Context, s *spated, path string) (float6
 	return replayIn(ctx, overLink.client, "unix:"+socket, path)
 }
 
-// recorded returns the recorded boot, and records one when there is none of an image that is still there.
-func (b *bench) recorded(ctx context.Context, path string) (*trace, error) {
-	if t, err := loadTrace(path); err == nil && present(t.Image) {
-		return t, nil
+// recorded returns the file of the recorded boot and the image of the machine's disk. It records a boot when there
+// is none of this machine yet.
+func (b *bench) recorded(ctx context.Context) (path, root string, err error) {
+	files, err := vmtest.Prepare(ctx)
+	if err != nil {
+		return "", "", err
+	}
+	path = filepath.Join(b.dir, "boot-"+filepath.Base(filepath.Dir(files.Root))+".json")
+	if present(path) {
+		return path, files.Root, nil
 	}
 	fmt.Println("recording a boot of a virtual machine")
-	cmd := exec.CommandContext(ctx, "go", "test", "-tags", "bench", "-run", "^TestRecordBoot$", "-count", "1", "-v", "./cmd/internal/bench")
-	cmd.Env = append(os.Environ(), traceVariable+"="+path)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("record a boot: %w: %s", err, bytes.TrimSpace(out))
+	r, files, err := vmtest.RecordBoot(ctx, bootRounds)
+	if err != nil {
+		return "", "", err
 	}
-	return loadTrace(path)
+	return path, files.Root, r.Save(path)
 }
 
 // replayIn replays a trace from a namespace and returns the seconds it took.
@@ -118,14 +121,20 @@ func replayIn(ctx context.Context, ns, addr, path string) (float64, error) {
 }
 
 func replayAsChild(addr, path string) error {
-	t, err := loadTrace(path)
+	r, err := bootreplay.Load(path)
 	if err != nil {
 		return err
 	}
-	took, err := replay(t, addr)
+	ctx := context.Background() // ends with the process, which the benchmark ends
+	d, err := bootreplay.Open(ctx, addr)
 	if err != nil {
 		return err
 	}
-	fmt.Println(took.Seconds())
+	defer d.Close()
+	result, err := bootreplay.Replay(ctx, r, d, bootreplay.Options{})
+	if err != nil {
+		return err
+	}
+	fmt.Println(result.Took.Seconds())
 	return nil
 }

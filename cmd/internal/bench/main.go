@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"syscall"
+
+	"github.com/spate-project/spate/cmd/internal/vmtest"
 )
 
 // bench is one run of the benchmark.
@@ -106,6 +108,7 @@ func (b *bench) prepare() error {
 	if os.Geteuid() != 0 {
 		errs = append(errs, errors.New("not root: the benchmark makes network namespaces"))
 	}
+	errs = append(errs, vmtest.Missing())
 	for _, p := range []*string{&b.dir, &b.build} {
 		abs, err := filepath.Abs(*p)
 		if err != nil {

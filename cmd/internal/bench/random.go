@@ -2,11 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/spate-project/spate/cmd/internal/bootreplay"
 )
 
 const (
@@ -63,10 +68,10 @@ func (b *bench) random(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := b.firstTouch(ctx, i, s, hostPort, "unix:"+proxySocket); err != nil {
+	if err := b.firstTouch(ctx, i, s, "tcp:"+hostPort, "unix:"+proxySocket); err != nil {
 		return err
 	}
-	return b.cached(ctx, i, s, hostPort)
+	return b.cached(ctx, i, s, "tcp:"+hostPort)
 }
 
 // offsets are n places of the image in random order, each in a chunk of its own while there are enough.
@@ -123,12 +128,7 @@ func (b *bench) touch(ctx context.Context, i *image, s *spated, addr string, sha
 			defer attached.close()
 			at = "unix:" + socket
 		}
-		c, err := dial(at, "")
-		if err != nil {
-			return 0, nil, err
-		}
-		defer c.close()
-		return c.readAll(offsets, randomSize, depth)
+		return readAt(ctx, at, offsets, depth)
 	}
 	_, each, err := measure(shallow, 1)
 	if err != nil {
@@ -165,7 +165,7 @@ func (b *bench) cached(ctx context.Context, i *image, s *spated, direct string) 
 			addr string
 			to   *[]float64
 		}{{direct, &theirs}, {"unix:" + socket, &ours}} {
-			rate, err := readTwice(x.addr, places)
+			rate, err := readTwice(ctx, x.addr, places)
 			if err != nil {
 				return err
 			}
@@ -178,19 +178,56 @@ func (b *bench) cached(ctx context.Context, i *image, s *spated, direct string) 
 }
 
 // readTwice reads the cached part in order, then the places, and returns the reads a second of the latter.
-func readTwice(addr string, places []int64) (float64, error) {
-	c, err := dial(addr, "")
+func readTwice(ctx context.Context, addr string, places []int64) (float64, error) {
+	d, err := bootreplay.Open(ctx, addr)
 	if err != nil {
 		return 0, err
 	}
-	defer c.close()
-	var inOrder []int64
+	defer d.Close()
+	buf := make([]byte, randomStride)
 	for off := int64(0); off < cachedBytes; off += randomStride {
-		inOrder = append(inOrder, off)
+		if err := d.ReadAt(ctx, buf, off); err != nil {
+			return 0, err
+		}
 	}
-	if _, _, err := c.readAll(inOrder, randomStride, 4); err != nil {
-		return 0, err
-	}
-	elapsed, _, err := c.readAll(places, randomSize, depth)
+	elapsed, _, err := readAll(ctx, d, places, depth)
 	return float64(len(places)) / elapsed.Seconds(), err
+}
+
+// readAt reads randomSize bytes at each offset of the disk at an address.
+func readAt(ctx context.Context, addr string, offsets []int64, depth int) (time.Duration, []time.Duration, error) {
+	d, err := bootreplay.Open(ctx, addr)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer d.Close()
+	return readAll(ctx, d, offsets, depth)
+}
+
+// readAll reads randomSize bytes at each offset, depth at a time, and returns how long all of it took and each
+// read.
+func readAll(ctx context.Context, d bootreplay.Disk, offsets []int64, depth int) (time.Duration, []time.Duration, error) {
+	took := make([]time.Duration, len(offsets))
+	errs := make([]error, depth)
+	var (
+		next    atomic.Int64
+		readers sync.WaitGroup
+	)
+	begin := time.Now()
+	for n := range depth {
+		readers.Go(func() { // ends when all offsets are taken, or with the first error
+			buf := make([]byte, randomSize)
+			for errs[n] == nil {
+				i := int(next.Add(1)) - 1
+				if i >= len(offsets) {
+					return
+				}
+				start := time.Now()
+				errs[n] = d.ReadAt(ctx, buf, offsets[i])
+				took[i] = time.Since(start)
+			}
+		})
+	}
+	readers.Wait()
+	return time.Since(begin), took, errors.Join(errs...)
 }
