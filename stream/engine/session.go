@@ -1,9 +1,9 @@
 package engine
 
 import (
-	"errors"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"net/netip"
 	"time"
 
@@ -158,6 +158,7 @@ func (s *Session) Flight(now Instant, from netip.AddrPort, frames []byte) {
 	if s.ended || s.first == nil || from != s.addr {
 		return
 	}
+	s.wants, s.fresh = true, true // the answer, and again when it is lost
 	for len(frames) > 0 {
 		t, body, rest, err := wire.Next(frames)
 		if err != nil || t != wire.FrameRead && t != wire.FramePad {
