@@ -178,6 +178,7 @@ func (c *Client) sendFirst(now Instant, p *path) {
 	}
 	p.again = now.Add(min(first<<min(p.sends, 6), helloAgainMax))
 	p.sends++
+	p.sentLast = now
 	c.out.send(p.server.addr, b)
 }
 
@@ -192,6 +193,7 @@ func (c *Client) driveAttempts(now Instant) {
 			p.server.note = "no answer"
 			p.server.fail(now)
 			c.end(p)
+			c.nextTry = earlier(c.nextTry, now.Add(retryAllMin))
 		default:
 			c.sendFirst(now, p)
 		}

@@ -30,6 +30,7 @@ type path struct {
 	started      Instant
 	again        Instant // when the first message, the flight, or at the end the good-bye is sent again
 	sends        int     // of it
+	sentLast     Instant
 	cookies      int
 	hops         int // referrals in a row that led here
 

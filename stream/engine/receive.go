@@ -166,10 +166,8 @@ func (c *Client) receiveHint(now Instant, from netip.AddrPort, datagram []byte) 
 	}
 	c.stats.Hints++
 	if p := c.current; h.Hint == wire.HintUnknownSession {
-		// A server that does know the session answers the ping, and the hint is forgotten.
-		if p != nil && p.server.addr == from && h.Receiver == p.peer && h.Counter < p.sealer.Counter() && p.hinted == Never {
-			p.hinted = now
-			c.ping(now, p)
+		if p != nil && p.server.addr == from && h.Receiver == p.peer && h.Counter < p.sealer.Counter() {
+			c.hintRestart(now, p)
 		}
 		return
 	}
@@ -183,6 +181,18 @@ func (c *Client) receiveHint(now Instant, from netip.AddrPort, datagram []byte) 
 		return
 	}
 	p.server.note = h.Hint.String()
+}
+
+// hintRestart: somebody says that the serving server does not know the session. A
+// server that does know it answers a ping, and the hint is forgotten.
+func (c *Client) hintRestart(now Instant, p *path) {
+	if p.hinted == Never {
+		p.hinted = now
+		c.ping(now, p)
+	}
+	if q := c.attemptTo(p.server); q != nil {
+		q.again = earlier(q.again, later(now, q.sentLast.Add(flightAgain))) // it is there to be asked
+	}
 }
 
 // accept handles the frames of an authentic datagram.
