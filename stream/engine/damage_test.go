@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -57,7 +58,7 @@ func TestReadFailsWithoutAGoodCopy(t *testing.T) {
 	if !w.run(5*time.Second, func() bool { return len(c.failed) > 0 }) {
 		t.Fatal("the read does not fail")
 	}
-	if c.failed[0] != ErrNoGoodCopy {
+	if !errors.Is(c.failed[0], ErrNoGoodCopy) {
 		t.Errorf("it fails with %v", c.failed[0])
 	}
 	n, text := c.count(EventNoGoodCopy)

@@ -224,7 +224,7 @@ func (s *Server) knowsAll(ctx context.Context) error {
 		select {
 		case <-time.After(knowPoll):
 		case <-ctx.Done():
-			return fmt.Errorf("%s does not know all servers: %w\n%s\n%v", s.Name, context.Cause(ctx), out, err)
+			return fmt.Errorf("%s does not know all servers: %w\n%s\n%w", s.Name, context.Cause(ctx), out, err)
 		}
 	}
 }
