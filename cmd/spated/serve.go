@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -65,6 +66,8 @@ type server struct {
 	stream *stream.Server
 	addr   netip.AddrPort
 
+	sessions atomic.Pointer[stream.Server] // stream, for those who ask before it is made
+
 	mu    sync.Mutex
 	shown map[string]bool // guarded by mu: vDisks and images that were told
 	ready bool            // guarded by mu
@@ -102,6 +105,7 @@ func newServer(p *plan, out io.Writer, log *zap.Logger, level zap.AtomicLevel) (
 		ID: id, Name: p.name, Farm: s.keys.farm, Admitter: s.farm, Conns: conns, Log: log.Named("stream"),
 	})
 	s.farm.Attach(s.stream)
+	s.sessions.Store(s.stream)
 	return s, nil
 }
 
@@ -118,7 +122,11 @@ func (s *server) newFarm(id stream.ServerID) (*farm.Farm, error) {
 	o := farm.Options{
 		Name: s.p.name, Config: s.p.config, Path: s.p.path, ID: id, Stream: s.advertised(), Program: version.String(),
 		Bind: s.p.peer, Join: s.p.join, PeerKeys: s.keys.peers, ReadPSK: keyfile.Read, Stores: s.stores, Log: s.log,
-		Changed: func() { s.stream.Refresh() },
+		Changed: func() {
+			if st := s.sessions.Load(); st != nil { // other servers are heard of before there is a stream service
+				st.Refresh()
+			}
+		},
 	}
 	f, err := farm.New(o)
 	if err != nil && s.p.open && !s.p.peerChosen && len(s.p.join) == 0 {
