@@ -105,7 +105,7 @@ func Prepare(ctx context.Context) (Files, error) {
 
 func recipeHash() string {
 	h := sha256.New()
-	fmt.Fprintln(h, recipe, suite, included, kernel, imageSize, modules)
+	fmt.Fprintln(h, recipe, suite, included, kernel, imageSize, partBytes, modules)
 	h.Write(guestScript)
 	h.Write(initrdScript)
 	return hex.EncodeToString(h.Sum(nil))[:12]
@@ -146,10 +146,13 @@ func lock(path string) (unlock func(), err error) {
 	return func() { _ = f.Close() }, nil
 }
 
-// run runs a program in dir and gives what it wrote to standard output.
+// run runs a program in dir and gives what it wrote to standard output. What it mounts is mounted for itself only and ends
+// with it: mmdebstrap leaves /proc mounted in the new root when it cannot unmount it, and that would be copied into the
+// image, or removed with the folder.
 func run(ctx context.Context, dir, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
 	var complaints strings.Builder
 	cmd.Stderr = &complaints
