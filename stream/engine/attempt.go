@@ -168,15 +168,15 @@ func (c *Client) takeFlight(now Instant, p *path) {
 // sendFirst sends a first message or flight, again byte for byte unless a
 // cookie has come.
 func (c *Client) sendFirst(now Instant, p *path) {
-	first := helloAgain
+	first, most := helloAgain, helloAgainMax
 	b := c.out.room(maxFirst)
 	if p.state == pathHello {
 		b = p.handshake.Again(b)
 	} else {
 		b = p.flight.Again(b)
-		first = flightAgain
+		first, most = flightAgain, flightAgainMax
 	}
-	p.again = now.Add(min(first<<min(p.sends, 6), helloAgainMax))
+	p.again = now.Add(min(first<<min(p.sends, 6), most))
 	p.sends++
 	p.sentLast = now
 	c.out.send(p.server.addr, b)

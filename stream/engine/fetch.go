@@ -30,7 +30,7 @@ type Fetch struct {
 	asks     []ask
 	queue    *fetchQueue // in which it stands, nil when in none
 	only     *path       // a path for repair: it is asked there and nowhere else
-	retry    Instant     // 0, or when the servers that were avoided are asked again
+	retry    Instant     // 0, or when servers whose store was gone are asked again
 	deferred bool        // no path that may be asked is open yet
 	listed   *path       // in whose list of gaps it stands
 	avoid    []ServerID  // servers that have no good copy of it

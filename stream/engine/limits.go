@@ -122,31 +122,33 @@ const (
 
 // Log-in and change of server.
 const (
-	helloStagger  = 100 * time.Millisecond // between the first messages to two servers
-	helloAgain    = 250 * time.Millisecond // first re-send of a first message
-	helloAgainMax = 2 * time.Second
-	helloGiveUp   = 3 * time.Second // then a fresh handshake
-	flightAgain   = 50 * time.Millisecond
-	maxFirst      = 1472 // a first message or a ticket flight is not longer
-	attemptsMax   = 3    // servers asked at once
-	retryAllMin   = 200 * time.Millisecond
-	retryAllMax   = 2 * time.Second
-	denyAgain     = 5 * time.Second
-	penaltyMin    = 2 * time.Second
-	penaltyMax    = 60 * time.Second
-	lingerOld     = 2 * time.Second         // an old path is listened to for so long
-	noticeFirst   = 2500 * time.Millisecond // no server: say so, within three seconds
-	noticeAgain   = 30 * time.Second
-	statusEvery   = 10 * time.Second
-	resumedLife   = time.Minute
-	sessionLife   = time.Hour
-	keyDatagrams  = 1 << 26
-	renewalAgain  = 20 * time.Second
-	plannedAgain  = 250 * time.Millisecond
-	leaveWithin   = 200 * time.Millisecond // a replaced path that still has answers to bring
-	leaveAgain    = 100 * time.Millisecond // first repetition of a good-bye
-	auxIdle       = 30 * time.Second
-	repairAgain   = 100 * time.Millisecond
+	helloStagger   = 100 * time.Millisecond // between the first messages to two servers
+	helloAgain     = 250 * time.Millisecond // first re-send of a first message
+	helloAgainMax  = time.Second
+	helloGiveUp    = 3 * time.Second // then a fresh handshake
+	flightAgain    = 50 * time.Millisecond
+	flightAgainMax = 500 * time.Millisecond
+	maxFirst       = 1472 // a first message or a ticket flight is not longer
+	attemptsMax    = 3    // servers asked at once
+	retryAllMin    = 200 * time.Millisecond
+	retryAllMax    = 2 * time.Second
+	denyAgain      = 5 * time.Second
+	penaltyMin     = 2 * time.Second
+	penaltyMax     = 60 * time.Second
+	lingerOld      = 2 * time.Second         // an old path is listened to for so long
+	noticeFirst    = 2500 * time.Millisecond // no server: say so, within three seconds
+	noticeAgain    = 30 * time.Second
+	statusEvery    = 10 * time.Second
+	resumedLife    = time.Minute
+	sessionLife    = time.Hour
+	keyDatagrams   = 1 << 26
+	renewalAgain   = 20 * time.Second
+	plannedAgain   = 250 * time.Millisecond
+	leaveWithin    = 200 * time.Millisecond // a replaced path that still has answers to bring
+	leaveAgain     = 100 * time.Millisecond // first repetition of a good-bye
+	auxIdle        = 30 * time.Second
+	repairAgain    = 100 * time.Millisecond
+	repairEach     = time.Second // between two tries with one server
 	// repairGiveUp: a read that the serving server has no good copy for waits so
 	// long for one that cannot be reached; a disk's command takes no longer.
 	repairGiveUp = 30 * time.Second

@@ -17,12 +17,15 @@ func (c *Client) driveRepairs(now Instant) {
 	c.repairAt = now.Add(repairAgain)
 	for _, f := range slices.Clone(c.deferred) {
 		switch {
-		case c.hope(now, f):
-		case f.gone: // the store may be back
-			f.avoid, f.gone = f.avoid[:0], false
-			c.repairAt = now.Add(goneAgain)
-			f.retry = c.repairAt
-		default:
+		case f.gone && f.retry == 0:
+			f.retry = now.Add(goneAgain)
+		case f.gone && now >= f.retry: // the store may be back
+			f.avoid, f.gone, f.retry, f.started = f.avoid[:0], false, 0, now
+			c.unqueue(f)
+			c.place(f)
+			continue
+		}
+		if !c.hope(now, f) && !f.gone {
 			c.event(now, Event{Kind: EventNoGoodCopy, Code: wire.CodeDamaged, Level: f.Level, Index: f.First, Text: c.namesOf(f.avoid)})
 			c.finish(now, f, ErrNoGoodCopy)
 		}
@@ -31,20 +34,12 @@ func (c *Client) driveRepairs(now Instant) {
 
 // hope tells whether some server may still bring a fetch, and asks one.
 func (c *Client) hope(now Instant, f *Fetch) bool {
-	if f.retry != 0 {
-		if now >= f.retry {
-			f.retry, f.started = 0, now
-			c.unqueue(f)
-			c.place(f)
-		}
-		return true
-	}
 	for _, s := range c.servers {
 		switch {
 		case f.avoids(s):
 		case c.attemptTo(s) != nil:
 			return true
-		case s.tried < f.started || now.Sub(s.tried) > helloGiveUp && now.Sub(f.started) < repairGiveUp:
+		case s.tried < f.started || now.Sub(s.tried) > repairEach && now.Sub(f.started) < repairGiveUp:
 			c.attempt(now, s, ReasonRepair, 0, c.ticketFor(now, s, ReasonRepair))
 			return true
 		}

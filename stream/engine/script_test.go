@@ -34,7 +34,7 @@ const (
 	calm     = 60 * time.Second
 	// bearable is how long reads may stand still while some server is well and reachable: a log-in to a server that
 	// was set aside, with a lossy network. Shorter bounds for single troubles are tests of their own.
-	bearable = 6 * time.Second
+	bearable = 4 * time.Second
 )
 
 // logUniform draws from a to b so that each order of magnitude is as likely as another.

@@ -111,6 +111,9 @@ func (c *Client) probe(now Instant, p *path) {
 		c.stats.Lost++
 	}
 	c.sendPacket(p, k)
+	if p.probes >= leastProbes {
+		c.sendFrame(p, p.ping(now)) // what may decide does not hang on one datagram
+	}
 }
 
 // oldest is the fetch on p that waits longest without having been promised.
