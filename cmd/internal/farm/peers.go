@@ -226,6 +226,9 @@ func (p *Peers) report() {
 	}
 	now := time.Now()
 	have := digest(replicas)
+	// Asked for before the lock is taken: the stream service answers under a lock that it holds while it asks us who
+	// may log in.
+	epoch := p.o.Epoch()
 
 	p.mu.Lock()
 	p.seq++
@@ -236,7 +239,7 @@ func (p *Peers) report() {
 	}
 	r := report{
 		From: p.o.Name, Start: p.o.Meta.Start, Seq: p.seq, Load: t.Load, Config: t.Config, Inventory: have,
-		Epoch: p.o.Epoch(),
+		Epoch: epoch,
 	}
 	p.book.take(now, r)
 	p.mu.Unlock()
