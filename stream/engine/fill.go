@@ -27,10 +27,11 @@ func (s *Session) HasOutput() bool {
 // the answers of others: silence would be taken for death.
 func (s *Session) urgent() bool { return len(s.control) > 0 || s.check.send }
 
-// Fill seals as much as is ready into buf, about limit bytes but at least one
-// datagram, as datagrams of one length: control frames first, then demand, then
-// read-ahead. Counters are given here, so whatever Fill has made must be sent
-// in this order or not at all. buf has room for maxTrain bytes.
+// Fill seals as much as is ready into buf, at most limit bytes (which counts as
+// no less than the smallest datagram), as datagrams of one length: control
+// frames first, then demand, then read-ahead. Counters are given here, so
+// whatever Fill has made must be sent in this order or not at all. buf has room
+// for maxTrain bytes.
 func (s *Session) Fill(now Instant, buf []byte, limit int) Train {
 	t := Train{To: s.addr, Local: s.local}
 	if s.sealer.Counter() >= keyDatagrams+keyDatagrams/4 {
@@ -52,7 +53,7 @@ func (s *Session) Fill(now Instant, buf []byte, limit int) Train {
 		t.Segment = len(t.Data)
 		return t
 	}
-	limit = min(max(limit, s.packet), len(buf), maxTrain)
+	limit = min(max(limit, basePacket), len(buf), maxTrain)
 	if !s.proven {
 		limit = min(limit, s.credit)
 	}
@@ -67,9 +68,12 @@ func (s *Session) Fill(now Instant, buf []byte, limit int) Train {
 func (s *Session) train(now Instant, buf []byte, limit int) (data []byte, segment int) {
 	used := 0
 	for range maxSegments {
-		size := min(s.packet, limit-used)
+		size := min(s.packet, limit)
 		if segment > 0 {
-			size = min(size, segment)
+			size = segment
+		}
+		if size > limit-used {
+			break // the rest of the limit is kept for the next turn
 		}
 		made := s.datagram(now, buf[used:], size)
 		if made == 0 {

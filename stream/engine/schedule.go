@@ -78,15 +78,19 @@ func (q *Schedule) Next() (s *Session, limit int) {
 		s.place.urgent = false
 		return s, basePacket
 	}
-	if q.data.n == 0 {
-		return nil, 0
+	for q.data.n > 0 {
+		grant := quantum / min(q.data.n, quantumParts)
+		s = q.data.pop()
+		p := &s.place
+		p.deficit = min(p.deficit+grant, 2*quantum)
+		if p.deficit < basePacket {
+			q.data.push(s) // it has sent more than its share lately
+			continue
+		}
+		p.data = false
+		return s, p.deficit
 	}
-	grant := quantum / min(q.data.n, quantumParts)
-	s = q.data.pop()
-	p := &s.place
-	p.data = false
-	p.deficit = min(p.deficit+grant, 2*quantum)
-	return s, p.deficit
+	return nil, 0
 }
 
 // Sent charges a session for n bytes and puts it back in line when it has more.
