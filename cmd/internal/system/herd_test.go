@@ -102,7 +102,7 @@ func TestAHerdIsServedAgainWithinASecond(t *testing.T) {
 	}
 	time.Sleep(500 * time.Millisecond) // reads are under way
 	a.Kill()
-	killed := time.Now() // it is dead
+	killed := time.Now()
 	took := make([]time.Duration, 0, herd)
 	eventually(t, "all sessions have moved", func() bool {
 		return !slices.ContainsFunc(sessions, func(s *session) bool { return s.client.Snapshot().Server != b.Name })

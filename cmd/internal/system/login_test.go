@@ -97,7 +97,7 @@ func TestAnUnknownVDiskIsDeniedWithASentence(t *testing.T) {
 func TestAnUnknownDeviceIsDeniedWithASentence(t *testing.T) {
 	f := newFarm(t, lab.Options{Servers: 1, Devices: []string{"02:00:00:00:00:01"}})
 	text := strings.Replace(f.Text(), "login: open", "login: known", 1)
-	text = strings.Replace(text, "policy:\n  unknown: all\n", "", 1)
+	text = strings.Replace(text, "policy:\n  unknown: all\n", "policy:\n", 1)
 	ok(t, os.WriteFile(f.File, []byte(text), 0o644))
 	ok(t, f.Start(soon(t)))
 	p := read(t, append(f.LoginFlags(), "--mac", "02:00:00:00:00:99")...)

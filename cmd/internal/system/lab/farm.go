@@ -143,7 +143,7 @@ func (f *Farm) Text() string {
 	if f.Primary > 0 {
 		line("    primary: [%s]", f.Servers[0].Name)
 	}
-	line("policy:\n  unknown: all\ncollections:\n  - name: all\n    login: open\n    vdisks: [%s]", f.VDisk)
+	line("policy:\n  unknown: all\n  drain: 5s\ncollections:\n  - name: all\n    login: open\n    vdisks: [%s]", f.VDisk)
 	for i, mac := range f.Devices {
 		if i == 0 {
 			line("devices:")
@@ -224,7 +224,7 @@ func (s *Server) knowsAll(ctx context.Context) error {
 		select {
 		case <-time.After(knowPoll):
 		case <-ctx.Done():
-			return fmt.Errorf("%s does not know all servers: %w\n%s\n%w", s.Name, context.Cause(ctx), out, err)
+			return fmt.Errorf("%s does not know all servers: %w\n%s", s.Name, errors.Join(context.Cause(ctx), err), out)
 		}
 	}
 }

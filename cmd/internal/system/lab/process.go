@@ -133,13 +133,23 @@ func (p *Process) End() error {
 	}
 	_ = p.Signal(syscall.SIGCONT)
 	_ = p.Signal(syscall.SIGTERM)
+	if p.endsWithin(endPatience) {
+		return nil
+	}
+	_ = p.Signal(syscall.SIGQUIT) // a Go program tells then what it waits for
+	if !p.endsWithin(endPatience) {
+		p.Kill()
+	}
+	return fmt.Errorf("%s did not end within %s of SIGTERM and was killed\n%s", p.Name, endPatience, p.Log)
+}
+
+func (p *Process) endsWithin(d time.Duration) bool {
 	select {
 	case <-p.ended:
-		return nil
-	case <-time.After(endPatience):
+		return true
+	case <-time.After(d):
+		return false
 	}
-	p.Kill()
-	return fmt.Errorf("%s did not end within %s of SIGTERM and was killed\n%s", p.Name, endPatience, p.Log)
 }
 
 // Kill ends the process at once.
