@@ -12,7 +12,7 @@ import (
 // announce prints what a person needs to attach the vDisks, and "ready".
 func (s *server) announce() {
 	if s.p.open && !s.addr.Addr().IsLoopback() {
-		fmt.Fprintf(s.out, "warning: every machine that reaches %s and knows the farm key can read these vDisks\n", s.addr)
+		fmt.Fprintf(s.out, "warning: every machine that reaches %s and knows the farm key can read these vDisks\n", reachable(s.addr))
 	}
 	s.mu.Lock()
 	s.ready = true
@@ -22,7 +22,7 @@ func (s *server) announce() {
 	}
 	if s.p.open {
 		if a := s.farm.PeerAddr(); a.IsValid() {
-			fmt.Fprintf(s.out, "another server joins with: spated --store DIR --join %s (and a copy of %s in its --state)\n", a, s.p.keyFile)
+			fmt.Fprintf(s.out, "another server joins with: spated --store DIR --join %s (and a copy of %s in its --state)\n", reachable(a), s.p.keyFile)
 		}
 	}
 	fmt.Fprintln(s.out, "ready")
@@ -62,7 +62,7 @@ func (s *server) tellLocked(i vdisk.Inventory) {
 	for _, v := range offers.VDisks {
 		if v.Offered {
 			tell("vdisk "+v.Name, "spate-target attach --server %s --farm-key %s --vdisk %s --nbd-socket /tmp/%s.nbd",
-				s.addr, s.keys.farm.Public(), v.Name, v.Name)
+				reachable(s.addr), s.keys.farm.Public(), v.Name, v.Name)
 		}
 	}
 	for _, im := range i.Images {

@@ -120,7 +120,7 @@ func closeAll(err error, conns []udp.Conn) error {
 // stays alone, unless it was told to join or which port to use.
 func (s *server) newFarm(id stream.ServerID) (*farm.Farm, error) {
 	o := farm.Options{
-		Name: s.p.name, Config: s.p.config, Path: s.p.path, ID: id, Stream: s.advertised(), Program: version.String(),
+		Name: s.p.name, Config: s.p.config, Path: s.p.path, ID: id, Stream: reachable(s.addr), Program: version.String(),
 		Bind: s.p.peer, Join: s.p.join, PeerKeys: s.keys.peers, ReadPSK: keyfile.Read, Stores: s.stores, Log: s.log,
 		Changed: func() {
 			if st := s.sessions.Load(); st != nil { // other servers are heard of before there is a stream service
@@ -128,17 +128,17 @@ func (s *server) newFarm(id stream.ServerID) (*farm.Farm, error) {
 			}
 		},
 	}
+	if s.p.peer.IsValid() && s.p.peer.Port() != 0 {
+		o.Advertise = reachable(s.p.peer)
+	}
 	f, err := farm.New(o)
 	if err != nil && s.p.open && !s.p.peerChosen && len(s.p.join) == 0 {
 		s.log.Warn("no port for other servers; this one stays alone", zap.Stringer("peer", s.p.peer), zap.Error(err))
-		o.Bind = netip.AddrPort{}
+		o.Bind, o.Advertise = netip.AddrPort{}, netip.AddrPort{}
 		return farm.New(o)
 	}
 	return f, err
 }
-
-// advertised is the address of the stream service as others reach it.
-func (s *server) advertised() netip.AddrPort { return s.addr }
 
 // run serves until a signal, then shuts down in order: refuse log-ins, move the
 // targets away, close the sockets, leave the farm, close the stores.
