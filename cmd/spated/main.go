@@ -14,6 +14,7 @@ import (
 )
 
 func main() {
+	preferMe()
 	if err := newRoot().ExecuteContext(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, "spated:", err)
 		os.Exit(1)

@@ -323,7 +323,8 @@ func TestTwoServersWithOneVDiskManageEachOther(t *testing.T) {
 	until(t, "both see two servers with one identical version", func() bool {
 		for _, f := range []*Farm{a, b} {
 			l, err := f.VDisks(t.Context())
-			if err != nil || len(l.VDisks) != 1 || len(l.VDisks[0].Copies) != 2 || l.VDisks[0].Copies[1].State != "identical" || !l.VDisks[0].Copies[1].Live {
+			if err != nil || len(l.VDisks) != 1 || len(l.VDisks[0].Copies) != 2 || l.VDisks[0].Copies[1].State != "identical" ||
+				!l.VDisks[0].Copies[0].Live || !l.VDisks[0].Copies[1].Live {
 				return false
 			}
 		}

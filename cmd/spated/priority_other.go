@@ -1,0 +1,6 @@
+//go:build !linux
+
+package main
+
+// preferMe does nothing here.
+func preferMe() {}
