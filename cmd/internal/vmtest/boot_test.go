@@ -5,9 +5,11 @@ package vmtest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/spate-project/spate/cmd/internal/blockdev"
 	"github.com/spate-project/spate/cmd/internal/bootreplay"
@@ -66,42 +68,37 @@ func TestARecordedBootIsReplayedFromAFarm(t *testing.T) {
 	}
 }
 
-// Power-on to init, on a local image behind our NBD server and on a vDisk of a farm on loopback.
+// Power-on to init, in turn on a local image behind our NBD server and on a vDisk of a farm on loopback that the target
+// knows nothing of yet.
 func BenchmarkBoot(b *testing.B) {
 	files := Fixture(b)
 	local, err := openImage(files.Root)
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { local.Close() })
-	b.Run("local", func(b *testing.B) {
-		for b.Loop() {
-			cache, err := blockdev.NewWriteCache(local, recordedCache, nil)
-			if err != nil {
-				b.Fatal(err)
-			}
-			if err := serve(b.Context(), cache, func(socket string) error { return boot(b.Context(), files, socket, 0) }); err != nil {
-				b.Fatal(err)
-			}
-			if err := cache.Close(); err != nil {
-				b.Fatal(err)
-			}
+	defer local.Close()
+	f := newFarm(b.Context(), b)
+	var onImage, onFarm time.Duration
+	for b.Loop() {
+		cache, err := blockdev.NewWriteCache(local, recordedCache, nil)
+		if err != nil {
+			b.Fatal(err)
 		}
-	})
-	b.Run("farm", func(b *testing.B) {
-		f := newFarm(b.Context(), b)
-		for b.Loop() {
-			b.StopTimer()
-			target := attach(b.Context(), b, f)
-			b.StartTimer()
-			if err := boot(b.Context(), files, target.Socket, 0); err != nil {
-				b.Fatal(err)
-			}
-			b.StopTimer()
-			if err := target.End(); err != nil {
-				b.Fatal(err)
-			}
-			b.StartTimer()
+		err = serve(b.Context(), cache, func(socket string) error {
+			took, err := boot(b.Context(), files, socket, 0)
+			onImage += took
+			return err
+		})
+		if err := errors.Join(err, cache.Close()); err != nil {
+			b.Fatal(err)
 		}
-	})
+		target := attach(b.Context(), b, f)
+		took, err := boot(b.Context(), files, target.Socket, 0)
+		onFarm += took
+		if err := errors.Join(err, target.End()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(onImage.Seconds()/float64(b.N), "s/image")
+	b.ReportMetric(onFarm.Seconds()/float64(b.N), "s/farm")
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spate-project/spate/cmd/internal/blockdev"
 	"github.com/spate-project/spate/cmd/internal/bootreplay"
@@ -31,7 +32,10 @@ func RecordBoot(ctx context.Context, rounds int) (r *bootreplay.Recording, f Fil
 	}
 	defer cache.Close()
 	recorder := bootreplay.NewRecorder(cache)
-	err = serve(ctx, recorder, func(socket string) error { return boot(ctx, f, socket, rounds) })
+	err = serve(ctx, recorder, func(socket string) error {
+		_, err := boot(ctx, f, socket, rounds)
+		return err
+	})
 	if err != nil {
 		return nil, f, fmt.Errorf("record a boot: %w", err)
 	}
@@ -39,18 +43,20 @@ func RecordBoot(ctx context.Context, rounds int) (r *bootreplay.Recording, f Fil
 	return r, f, err
 }
 
-// boot runs a machine until its init runs, or, when rounds is not 0, until it has done its work and powered off.
-func boot(ctx context.Context, f Files, socket string, rounds int) error {
+// boot runs a machine until its init runs, or, when rounds is not 0, until it has done its work and powered off. It returns
+// how long that took from power-on.
+func boot(ctx context.Context, f Files, socket string, rounds int) (took time.Duration, err error) {
 	m, err := Start(ctx, f, socket, Options{Rounds: rounds})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer m.Kill()
 	if rounds > 0 {
-		return m.AwaitDone(ctx)
+		err = m.AwaitDone(ctx)
+	} else {
+		_, err = m.AwaitMark(ctx, "init ")
 	}
-	_, err = m.AwaitMark(ctx, "init ")
-	return err
+	return m.Uptime(), err
 }
 
 // serve shows d on a socket for as long as use takes.
