@@ -73,7 +73,7 @@ func TestReadFailsWithoutAGoodCopy(t *testing.T) {
 
 // A read of which two servers each supplied a part, one of them wrong, is not the end of the good one.
 func TestMixedBytesAreNotBlamedOnEveryone(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(3) {
 		w := near(t, seed+1, 2)
 		a, b := w.servers[0], w.servers[1]
 		for i := range int64(512) {
@@ -81,7 +81,7 @@ func TestMixedBytesAreNotBlamedOnEveryone(t *testing.T) {
 		}
 		a.disk = func() time.Duration { return 100 * time.Microsecond }
 		c := w.target(a)
-		c.run, c.depth, c.rest = 60, 4, 0
+		c.run, c.depth, c.rest = 60, 4, 20*time.Millisecond
 		c.e.down.rate = 5e6
 		c.start()
 		w.run(20*time.Millisecond+w.draw(10*time.Millisecond), nil)

@@ -1,3 +1,5 @@
+//go:build !race
+
 package engine
 
 import (
@@ -31,16 +33,6 @@ func lan(t *testing.T, seed uint64, targets int) *world {
 		c.mark()
 	}
 	return w
-}
-
-// serving is the server that serves a target.
-func (c *simClient) serving() *simServer {
-	for _, s := range c.w.servers {
-		if c.c.current != nil && s.e.addr == c.c.current.server.addr {
-			return s
-		}
-	}
-	return nil
 }
 
 // The longest time for which reads stand still, when the server that serves

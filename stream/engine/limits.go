@@ -135,7 +135,7 @@ const (
 	denyAgain      = 5 * time.Second
 	penaltyMin     = 2 * time.Second
 	penaltyMax     = 60 * time.Second
-	lingerOld      = 2 * time.Second         // an old path is listened to for so long
+	lingerOld      = 4 * time.Second         // an old path is listened to for so long, and its good-bye repeated
 	noticeFirst    = 2500 * time.Millisecond // no server: say so, within three seconds
 	noticeAgain    = 30 * time.Second
 	statusEvery    = 10 * time.Second
@@ -158,7 +158,7 @@ const (
 	referralsMax = 4           // in a row; then the servers are asked anew, later
 	leastProbes  = 2           // before a server counts as silent
 	goneAgain    = time.Second // a store that is gone is looked for so often
-	flightBytes  = initialWindow
+	flightBytes  = unprovenBytes
 	// Ranks of servers: alternates count from 0 in their order.
 	formerRank     = 500  // once an alternate, or named by a referral
 	configuredRank = 1000 // log-in servers as configured

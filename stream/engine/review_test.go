@@ -314,6 +314,7 @@ func TestForgedHintMovesNothing(t *testing.T) {
 	s := w.addServer("lab-a")
 	s.e.up.delay, s.e.down.delay = 100*time.Microsecond, 100*time.Microsecond
 	c := w.addClient(2, 4, -1)
+	c.rest = 10 * time.Millisecond
 	c.start()
 	w.run(2*time.Second, nil)
 	p := c.c.current

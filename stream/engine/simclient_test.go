@@ -335,6 +335,16 @@ func (c *Client) whyDue(now Instant) string {
 	return fmt.Sprintf("lost %v, move %+v, next try %v, deferred %d", c.lostAt != Never, c.move, c.nextTry.Sub(now), len(c.deferred))
 }
 
+// serving is the server that serves a target.
+func (c *simClient) serving() *simServer {
+	for _, s := range c.w.servers {
+		if c.c.current != nil && s.e.addr == c.c.current.server.addr {
+			return s
+		}
+	}
+	return nil
+}
+
 func (c *simClient) finished() bool { return c.left == 0 && c.open == 0 }
 
 func (w *world) allFinished() bool {
