@@ -269,7 +269,7 @@ func (c *Client) meet(id ServerID, name string, addr netip.AddrPort, rank int) *
 		if len(c.servers) >= maxServers && !c.forgetServer() {
 			return nil
 		}
-		s = &server{rank: rank}
+		s = &server{rank: rank, home: formerRank}
 		c.servers = append(c.servers, s)
 	}
 	if id != (ServerID{}) {
@@ -283,7 +283,7 @@ func (c *Client) meet(id ServerID, name string, addr netip.AddrPort, rank int) *
 // alternate any more and that no path leads to.
 func (c *Client) forgetServer() bool {
 	i := slices.IndexFunc(c.servers, func(s *server) bool {
-		return s.rank >= formerRank && s.rank < configuredRank && s != c.lastServer &&
+		return s.rank >= formerRank && !s.configured() && s != c.lastServer &&
 			!slices.ContainsFunc(c.paths, func(p *path) bool { return p.server == s })
 	})
 	if i >= 0 {

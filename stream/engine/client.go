@@ -116,7 +116,7 @@ func NewClient(cfg ClientConfig) *Client {
 	}
 	for i, a := range cfg.Servers {
 		if len(c.servers) < maxServers {
-			c.servers = append(c.servers, &server{addr: a, rank: configuredRank + i})
+			c.servers = append(c.servers, &server{addr: a, rank: configuredRank + i, home: configuredRank + i})
 		}
 	}
 	return c
@@ -317,9 +317,9 @@ func (c *Client) Receive(now Instant, from netip.AddrPort, datagram []byte) {
 	case wire.KindSealed:
 		c.receiveSealed(now, p, datagram)
 	case wire.KindSealedFirst:
-		c.receiveFirst(now, p, datagram)
+		c.receiveFirst(now, p, from, datagram)
 	case wire.KindWelcome:
-		c.receiveWelcome(now, p, datagram)
+		c.receiveWelcome(now, p, from, datagram)
 	case wire.KindCookie:
 		c.receiveCookie(now, p, datagram)
 	default:
@@ -387,7 +387,7 @@ func (c *Client) openTo(id ServerID) *path {
 func (c *Client) nameOf(id ServerID) string {
 	for _, s := range c.servers {
 		if s.named && s.id == id {
-			return s.name
+			return s.label()
 		}
 	}
 	return "a server"

@@ -64,9 +64,7 @@ func (c *Client) goingAway(now Instant, p *path, f wire.GoingAway) {
 // learn takes the ranked alternates.
 func (c *Client) learn(f wire.Alternates) {
 	for _, s := range c.servers {
-		if s.rank < configuredRank {
-			s.rank = formerRank
-		}
+		s.rank = s.home
 	}
 	for i, a := range f.List {
 		if s := c.meet(a.ID, a.Name, a.Addr, i); s != nil {

@@ -22,7 +22,8 @@ type Fetch struct {
 	Err     error
 	Servers []ServerID // result: who supplied bytes of it
 
-	started  Instant
+	born     Instant
+	started  Instant // or begun anew
 	id       uint32
 	asked    int  // bytes [0, asked) of the answer have been put into asks
 	limit    int  // the answer is not longer than this; exact once settled
@@ -42,7 +43,7 @@ type Fetch struct {
 
 // begin makes the fetch new under an id.
 func (f *Fetch) begin(now Instant, id uint32) {
-	f.id, f.started, f.Err = id, now, nil
+	f.id, f.born, f.started, f.Err = id, now, now, nil
 	f.queue, f.only, f.listed, f.deferred, f.source, f.retry = nil, nil, nil, false, nil, 0
 	f.asks = f.store[:0]
 	f.reset()

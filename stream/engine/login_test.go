@@ -292,3 +292,59 @@ func TestAClockThatIsOffByAYearChangesNothing(t *testing.T) {
 		t.Errorf("served by %v, %d and %d handshakes", c.serving(), a.front.Stats.Hellos, b.front.Stats.Hellos)
 	}
 }
+
+// A server that was set up anew at its old address, with another identity, serves its targets again.
+func TestServerThatWasSetUpAnewServesAgain(t *testing.T) {
+	w := near(t, 1, 1)
+	s := w.servers[0]
+	c := w.target()
+	c.start()
+	c.expectReading()
+	s.crash()
+	copy(s.id[:], "another identity")
+	s.start(1)
+	w.run(3*time.Second, nil)
+	c.expectReading()
+}
+
+// What a target sends to one server can be carried to another one, which would answer it too. That answer is dropped.
+func TestAnswerOfAServerThatWasNotAskedIsDropped(t *testing.T) {
+	w := near(t, 1, 3)
+	a, b, other := w.servers[0], w.servers[1], w.servers[2]
+	c := w.target(a)
+	c.start()
+	c.expectReading()
+	carried := 0
+	w.record = func(from, to netip.AddrPort, d []byte) {
+		if kind, _ := wire.Peek(d); kind == wire.KindResume && to != other.e.addr {
+			carried++
+			w.deliver(from, other, d, w.now, 0, 0)
+		}
+	}
+	b.e.up.delay = 30 * time.Millisecond // the other one is faster
+	other.hidden = true
+	a.crash()
+	w.run(time.Second, nil)
+	c.expectReading()
+	if carried == 0 || c.serving() != b {
+		t.Errorf("%d flights were carried to another server; served by %v", carried, c.serving().name)
+	}
+}
+
+// With a limit to waiting, reads fail too when what every server lacks is its store.
+func TestReadsFailInTimeWithoutAnyStore(t *testing.T) {
+	w := near(t, 1, 1)
+	c := w.target()
+	c.c.cfg.FailAfter = 5 * time.Second
+	c.start()
+	c.expectReading()
+	w.servers[0].gone = true
+	w.run(4*time.Second, nil)
+	if len(c.failed) > 0 {
+		t.Error("a read failed before its time")
+	}
+	w.run(3*time.Second, nil)
+	if len(c.failed) == 0 {
+		t.Error("no read has failed")
+	}
+}

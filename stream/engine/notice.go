@@ -17,6 +17,9 @@ func (c *Client) driveRepairs(now Instant) {
 	c.repairAt = now.Add(repairAgain)
 	for _, f := range slices.Clone(c.deferred) {
 		switch {
+		case f.gone && c.cfg.FailAfter > 0 && now.Sub(f.born) >= c.cfg.FailAfter:
+			c.finish(now, f, ErrNoServer)
+			continue
 		case f.gone && f.retry == 0:
 			f.retry = now.Add(goneAgain)
 		case f.gone && now >= f.retry: // the store may be back

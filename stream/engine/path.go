@@ -190,6 +190,7 @@ type server struct {
 	name      string
 	addr      netip.AddrPort
 	rank      int    // alternates in their order, then the configured log-in servers
+	home      int    // its rank when it is no alternate
 	note      string // what came of asking it last
 	state     wire.ServerState
 	load      uint16 // in 1/1000
@@ -201,6 +202,19 @@ type server struct {
 	referrer  bool    // set aside only while the server that it named is asked
 	tried     Instant
 	asked     bool
+}
+
+// configured tells that the target was told to log in there. Whoever answers with
+// the farm's keys at its address is it, also when it was set up anew.
+func (s *server) configured() bool { return s.home >= configuredRank }
+
+// is tells whether an answer is this server's: what was meant for it can be
+// carried to another server of the farm, which would answer it too.
+func (s *server) is(id ServerID, from netip.AddrPort) bool {
+	if s.named && s.id == id {
+		return true
+	}
+	return from == s.addr && (!s.named || s.configured())
 }
 
 // label is the server as a person should read it.

@@ -32,7 +32,7 @@ func (c *Client) countOpen(err error) {
 
 // receiveFirst takes a datagram of a resumed session, which carries what the
 // keys are made from. The first one that opens decides the keys.
-func (c *Client) receiveFirst(now Instant, p *path, datagram []byte) {
+func (c *Client) receiveFirst(now Instant, p *path, from netip.AddrPort, datagram []byte) {
 	first, _, err := wire.ParseSealedFirst(datagram)
 	if err != nil {
 		c.stats.Malformed++
@@ -44,7 +44,7 @@ func (c *Client) receiveFirst(now Instant, p *path, datagram []byte) {
 		}
 		return
 	}
-	if p.state != pathResuming || p.server.named && p.server.id != first.Server {
+	if p.state != pathResuming || !p.server.is(first.Server, from) {
 		c.stats.Strangers++
 		return
 	}
@@ -63,9 +63,7 @@ func (c *Client) receiveFirst(now Instant, p *path, datagram []byte) {
 	}
 	p.opener, p.sealer = opener, secure.NewSealer(keys.Send, keys.Cipher)
 	p.peer, p.serverRandom = first.Index, first.Random
-	if !p.server.named {
-		p.server.id, p.server.named, p.server.name = first.Server, true, p.server.addr.String()
-	}
+	p.server.id, p.server.named = first.Server, true
 	p.life = now.Add(resumedLife + c.spread(resumedLife/2))
 	if p.sends == 1 {
 		p.flownAt = p.started
@@ -75,7 +73,7 @@ func (c *Client) receiveFirst(now Instant, p *path, datagram []byte) {
 	c.accept(now, p, frames, counter, len(datagram))
 }
 
-func (c *Client) receiveWelcome(now Instant, p *path, datagram []byte) {
+func (c *Client) receiveWelcome(now Instant, p *path, from netip.AddrPort, datagram []byte) {
 	if p.state != pathHello {
 		return
 	}
@@ -90,7 +88,7 @@ func (c *Client) receiveWelcome(now Instant, p *path, datagram []byte) {
 		return
 	}
 	s := p.server
-	if s.named && s.id != r.ServerID && s.rank < configuredRank {
+	if !s.is(r.ServerID, from) {
 		c.stats.Strangers++
 		return
 	}
@@ -344,7 +342,7 @@ func (c *Client) pended(p *path, id uint32, since Instant) {
 // to be left for another server.
 func (c *Client) busy(now Instant, p *path, m wire.Busy) {
 	c.stats.Busy++
-	again := now.Add(time.Duration(m.RetryAfterMS)*time.Millisecond - pendingAgain)
+	again := now.Add(min(time.Duration(m.RetryAfterMS)*time.Millisecond, retryAllMax) - pendingAgain)
 	if m.ID != 0 {
 		c.pended(p, m.ID, again)
 	}

@@ -31,6 +31,7 @@ type simServer struct {
 	gone          bool // its store
 	lies          bool // about the length of answers
 	full          bool // refers new targets
+	hidden        bool // nobody names it as an alternate
 	denies        wire.Code
 	refuseTickets bool
 	refuse        func(Job) bool // whether the shell has no room for a read
@@ -124,7 +125,7 @@ func (s *simServer) Ended(*Session)     {}
 func (s *simServer) Alternates(who Who, _ wire.Content) wire.Alternates {
 	var a wire.Alternates
 	for _, o := range s.w.servers {
-		if o != s {
+		if o != s && !o.hidden {
 			a.List = append(a.List, wire.Alternate{Name: o.name, ID: o.id, Addr: o.e.addr, State: wire.StateServing})
 		}
 	}

@@ -70,7 +70,7 @@ func (c *Client) Snapshot() Snapshot {
 			continue
 		}
 		s.Alternates = append(s.Alternates, AlternateView{
-			Name: v.name, Addr: v.addr, State: v.state, Load: float64(v.load) / 1000, SameZone: v.sameZone, Note: v.note,
+			Name: v.label(), Addr: v.addr, State: v.state, Load: float64(v.load) / 1000, SameZone: v.sameZone, Note: v.note,
 		})
 	}
 	return s
