@@ -202,7 +202,16 @@ func TestHangUpWithABadFarmFileChangesNothing(t *testing.T) {
 	attach(t, f, "t2") // a new log-in works by the old file
 	ok(t, os.WriteFile(f.File, append(good, "# seen\n"...), 0o644))
 	ok(t, f.Servers[0].Signal(syscall.SIGHUP))
-	logged(t, f.Servers[0].Process, "farm file")
+	logged(t, f.Servers[0].Process, "farm file read")
+	eventually(t, "the console tells that one server has read another farm file", func() bool {
+		out, err := f.Servers[1].Spate(t.Context(), "server", "list")
+		return err == nil && strings.Contains(out, f.Servers[0].Name+" has another farm file")
+	})
+	ok(t, f.Servers[1].Signal(syscall.SIGHUP))
+	eventually(t, "both have the same farm file again", func() bool {
+		out, err := f.Servers[1].Spate(t.Context(), "server", "list")
+		return err == nil && !strings.Contains(out, "another farm file")
+	})
 	r.goesOn()
 	if s, err := target.Status(context.WithoutCancel(soon(t))); err != nil || s.Failovers > 0 || s.Errors > 0 {
 		t.Errorf("the session was disturbed: %+v, %v", s, err)
