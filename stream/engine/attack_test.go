@@ -344,3 +344,27 @@ func TestAlternateWithoutIDIsNotBoundToZero(t *testing.T) {
 		}
 	}
 }
+
+// A ticket that was used already is worth nothing to whoever cannot show that he receives at the address that it names.
+func TestUsedTicketNeedsProofOfTheAddress(t *testing.T) {
+	w := newWorld(t, 1)
+	s := w.addServer("lab-a")
+	ticket, err := s.front.ticket(Who{Addr: attackHome}, w.image.disk.Content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fly := func() Resumed {
+		f, err := secure.NewFlight(w.reader(), w.farm.Public(), wire.Resume{Index: 7, Cipher: wire.CipherAES256GCM}, ticket.Ticket, ticket.Secret, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.front.Resume(w.now, attackHome, netip.Addr{}, f.Again(nil), s.index())
+	}
+	if r := fly(); !r.Made || r.Session.proven {
+		t.Fatalf("the first flight: %+v", r)
+	}
+	r := fly()
+	if kind, _ := wire.Peek(r.Answer); r.Made || kind != wire.KindCookie {
+		t.Errorf("the second flight with that ticket makes a session: %v, answer of kind %v", r.Made, kind)
+	}
+}

@@ -348,3 +348,17 @@ func TestReadsFailInTimeWithoutAnyStore(t *testing.T) {
 		t.Error("no read has failed")
 	}
 }
+
+// A target that reads nothing is moved like any other, and stays served.
+func TestIdleTargetIsMoved(t *testing.T) {
+	w := near(t, 1, 2)
+	a, b := w.servers[0], w.servers[1]
+	c := w.addClient(0, 1, 0, a)
+	c.start()
+	w.run(time.Second, nil)
+	a.stop(5 * time.Second)
+	w.run(30*time.Second, nil)
+	if a.moved != 1 || len(b.list) != 1 || !b.list[0].Confirmed() || c.c.stats.Failovers != 1 {
+		t.Errorf("%d moved, %d sessions at the other server, %d moves", a.moved, len(b.list), c.c.stats.Failovers)
+	}
+}
