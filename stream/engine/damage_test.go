@@ -196,3 +196,17 @@ func TestManySmallReadsAtOnce(t *testing.T) {
 		t.Errorf("the server had to refuse %d times", n)
 	}
 }
+
+// The time that a disk takes is no queue in the network: it does not shrink the window, nor stretch the round trip.
+func TestSlowDiskIsNotAFullNetwork(t *testing.T) {
+	w := near(t, 1, 1)
+	s := w.servers[0]
+	s.disk = func() time.Duration { return w.draw(40 * time.Millisecond) }
+	c := w.addClient(32, 8, -1)
+	c.e.up.delay, c.e.down.delay = 50*time.Microsecond, 50*time.Microsecond
+	c.start()
+	w.run(2*time.Second, nil)
+	if p := c.c.current; p.rtt.smoothed > 2*time.Millisecond || p.win.bytes < 128<<10 {
+		t.Errorf("round trip %v, window %d", p.rtt.smoothed, p.win.bytes)
+	}
+}

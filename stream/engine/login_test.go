@@ -362,3 +362,19 @@ func TestIdleTargetIsMoved(t *testing.T) {
 		t.Errorf("%d moved, %d sessions at the other server, %d moves", a.moved, len(b.list), c.c.stats.Failovers)
 	}
 }
+
+// A server that could not be reached while its target left hears the good-bye when it can be.
+func TestGoodByeReachesAServerThatWasCutOff(t *testing.T) {
+	w := near(t, 1, 2)
+	a, b := w.servers[0], w.servers[1]
+	c := w.target(a)
+	c.start()
+	c.expectReading()
+	a.e.cut = true
+	w.run(600*time.Millisecond, nil)
+	a.e.cut = false
+	w.run(2*time.Second, nil)
+	if c.serving() != b || len(a.list) != 0 {
+		t.Errorf("served by %s, %d sessions at %s", c.serving().name, len(a.list), a.name)
+	}
+}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -115,5 +116,71 @@ func TestPromiseOfPending(t *testing.T) {
 	count()
 	if pending[5] != 1 || pending[6] != 1 {
 		t.Errorf("pending was told %v times", pending)
+	}
+}
+
+// A fetch that has fallen into as many ranges as it may goes on when some of them have come, though nothing became due.
+func TestFetchInManyPiecesGoesOn(t *testing.T) {
+	p := newPair(t, 1472)
+	f := p.free[0]
+	f.Expect = jobBytes
+	if err := p.c.Fetch(p.w.now, f); err != nil {
+		t.Fatal(err)
+	}
+	path := p.c.current
+	path.win.bytes = 64 << 10
+	p.c.Flush(p.w.now)
+	asked := f.asked
+	piece := func(at int) {
+		p.c.data(p.w.now, path, &wire.Data{ID: f.id, Position: uint32(at), Total: uint32(f.limit), Payload: make([]byte, 100)}, 1)
+	}
+	for at := 100; len(f.asks) < maxAsks; at += 200 {
+		piece(at)
+	}
+	p.c.Flush(p.w.now)
+	if asked == f.limit || f.queue != nil {
+		t.Fatalf("%d of %d bytes are asked for in %d ranges", f.asked, f.limit, len(f.asks))
+	}
+	for at := 0; len(f.asks) == maxAsks; at += 200 {
+		piece(at) // which had only been overtaken
+	}
+	if f.queue == nil {
+		t.Error("the fetch does not stand in line for the rest")
+	}
+}
+
+// What arrived while the target itself stood still says nothing about the round trip.
+func TestRoundTripAcrossAStandstillIsNoSample(t *testing.T) {
+	p := newPair(t, 1472)
+	before := p.c.current.rtt
+	p.ask(t)
+	p.answer()
+	train := p.s.Fill(p.w.now, p.buf, maxTrain)
+	p.c.Deadline()
+	at := p.w.now.Add(3 * time.Second)
+	p.c.Receive(at, p.w.servers[0].e.addr, train.Data[:train.Segment])
+	if p.c.current.rtt != before {
+		t.Errorf("%+v became %+v", before, p.c.current.rtt)
+	}
+}
+
+// A ticket flight has an answer each time that it comes, also when it asks for nothing.
+func TestFlightWithoutReadsIsAnsweredEachTime(t *testing.T) {
+	w := newWorld(t, 1)
+	s := w.addServer("lab-a")
+	o := openByTicket(t, w, s, nil)
+	for range 3 { // each answer but the last is lost
+		r := s.front.Resume(w.now, attackHome, netip.Addr{}, o.flight.Again(nil), s.index())
+		if r.Made || r.Session != o.sess {
+			t.Fatalf("%+v", r)
+		}
+		o.sess.Flight(w.now, attackHome, r.Frames)
+		if !o.sess.Wants() {
+			t.Fatal("no offer is wanted")
+		}
+		s.front.Offer(w.now, o.sess)
+		if len(o.drain()) == 0 {
+			t.Fatal("no answer")
+		}
 	}
 }
