@@ -368,3 +368,63 @@ func TestUsedTicketNeedsProofOfTheAddress(t *testing.T) {
 		t.Errorf("the second flight with that ticket makes a session: %v, answer of kind %v", r.Made, kind)
 	}
 }
+
+// However much a target asks for, its session holds a bounded part of it in memory, and answers all in the end.
+func TestMemoryOfASessionIsBounded(t *testing.T) {
+	w := newWorld(t, 1)
+	w.image.disk.Size, w.image.disk.ChunkSize = 1<<40, 1<<20
+	o := openByHello(t, w, w.addServer("lab-a"))
+	o.send(attackHome, wire.Ping{Token: 1})
+	o.drain()
+	o.sess.probeAt = Never
+	for id := range uint32(2 * MaxReads) {
+		o.send(attackHome, wire.Read{ID: id + 1, Count: 4, First: uint64(4 * id)})
+	}
+	if o.sess.taken != MaxReads {
+		t.Errorf("%d requests are in work", o.sess.taken)
+	}
+	reads := 0
+	var held []Job
+	for o.sess.taken > 0 {
+		held = append(held, o.sess.Jobs(nil)...)
+		if n := len(held) * jobBytes; n > sessionBytes+jobBytes || o.sess.inWork > sessionBytes+jobBytes {
+			t.Fatalf("%d bytes are to be read at once, %d count as held", n, o.sess.inWork)
+		}
+		if len(held) == 0 {
+			t.Fatal("nothing more is read, and not all is answered")
+		}
+		j := held[0]
+		held = held[1:]
+		o.sess.Complete(w.now, j, &simStatic{make([]byte, min(jobBytes, j.To-j.From))}, 4<<20)
+		reads++
+		if reads > MaxReads {
+			o.sess.End() // enough: it goes on
+			break
+		}
+		for o.sess.HasOutput() {
+			o.sess.Fill(w.now, make([]byte, maxTrain), maxTrain)
+		}
+	}
+}
+
+// One datagram cannot make a server look at a million pairs of requests.
+func TestRequestsOfADatagramAreBounded(t *testing.T) {
+	w := newWorld(t, 1)
+	o := openByHello(t, w, w.addServer("lab-a"))
+	var frames []wire.Frame
+	for id := range uint32(400) {
+		r := wire.Read{ID: id + 1, Count: 1, N: wire.MaxRanges}
+		for i := range r.Ranges {
+			r.Ranges[i] = wire.Range{From: uint32(2 * i), To: uint32(2*i + 1)}
+		}
+		frames = append(frames, r)
+	}
+	o.send(attackHome, frames...)
+	if o.sess.taken > MaxReads || o.sess.Stats.Refused < 400*wire.MaxRanges-MaxReads {
+		t.Errorf("%d requests are in work, %d were refused", o.sess.taken, o.sess.Stats.Refused)
+	}
+	o.send(attackHome, wire.Ping{Token: 1})
+	if len(o.drain()) == 0 {
+		t.Error("the session does not answer any more")
+	}
+}

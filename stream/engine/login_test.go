@@ -378,3 +378,61 @@ func TestGoodByeReachesAServerThatWasCutOff(t *testing.T) {
 		t.Errorf("served by %s, %d sessions at %s", c.serving().name, len(a.list), a.name)
 	}
 }
+
+// What a ticket flight asks for is not asked for again when the new session has come about.
+func TestReadsOfAFlightAreNotAskedForAgain(t *testing.T) {
+	w := near(t, 1, 2)
+	a, b := w.servers[0], w.servers[1]
+	c := w.target(a)
+	c.e.down.delay = 40 * time.Millisecond
+	c.start()
+	c.expectReading()
+	w.run(5*time.Millisecond, func() bool { return c.open == 2 })
+	late := c.c.stats.Late
+	a.crash()
+	w.run(2*time.Second, nil)
+	c.expectReading()
+	if c.serving() != b || c.c.stats.Late != late {
+		t.Errorf("served by %s, %d pieces came twice", c.serving().name, c.c.stats.Late-late)
+	}
+}
+
+// When more targets boot at once than a server's budget allows, they are told to wait, come one after another, and all are served;
+// one that reconnects meanwhile does not stand in that line.
+func TestBootsWaitInLineAndReconnectsDoNot(t *testing.T) {
+	w := near(t, 1, 2)
+	a := w.servers[0]
+	old := w.target(w.servers[1])
+	old.start()
+	w.run(time.Second, nil)
+	a.boots = 100
+	a.start(1)
+	for range 400 {
+		c := w.target(a)
+		c.rest = time.Second
+		c.start()
+	}
+	w.run(100*time.Millisecond, nil)
+	old.c.ticket.expires = 0 // so that it needs a handshake
+	old.mark()
+	w.servers[1].crash()
+	w.run(900*time.Millisecond, nil)
+	if old.serving() != a {
+		t.Errorf("the reconnect waits among the boots")
+	}
+	all := func() bool {
+		for _, c := range w.clients {
+			if c.serving() == nil || c.done == 0 {
+				return false
+			}
+		}
+		return true
+	}
+	if !w.run(6*time.Second, all) {
+		t.Error("not all are served")
+	}
+	if n := a.front.Stats.Hellos; n > 400*5 {
+		t.Errorf("%d handshakes for 400 targets", n)
+	}
+	t.Logf("all are served after %v, %d handshakes", w.now.Sub(worldBegins)-time.Second, a.front.Stats.Hellos)
+}

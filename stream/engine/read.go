@@ -84,6 +84,10 @@ func (s *Session) read(now Instant, r *wire.Read) {
 }
 
 func (s *Session) readRange(now Instant, r *wire.Read, from, to int) {
+	if s.ranges++; s.ranges > MaxReads {
+		s.Stats.Refused++ // no honest target asks for more at once than it may have in work
+		return
+	}
 	free := -1
 	for i, seen := 0, 0; i < len(s.slots) && (seen < s.taken || free < 0); i++ {
 		sl := &s.slots[i]

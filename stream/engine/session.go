@@ -42,6 +42,7 @@ type Session struct {
 	slots   []slot // grows to MaxReads
 	taken   int    // slots not free
 	owed    int    // slots that wait for their bytes
+	ranges  int    // asked for by the datagram that is being taken
 	inWork  int    // bytes of buffers that are being filled or wait to be sent
 	waiting [2]slotQueue
 	ready   [2]slotQueue
@@ -140,6 +141,7 @@ func (s *Session) Receive(now Instant, from netip.AddrPort, local netip.Addr, da
 		s.wander(now, from, local, counter)
 	}
 	s.counter = max(s.counter, counter)
+	s.ranges = 0
 	for len(frames) > 0 {
 		t, body, rest, err := wire.Next(frames)
 		if err != nil {

@@ -28,10 +28,11 @@ type simServer struct {
 	disk          func() time.Duration // time of one read
 	damaged       map[object]bool      // objects with a flipped bit
 	fenced        map[object]bool
-	gone          bool // its store
-	lies          bool // about the length of answers
-	full          bool // refers new targets
-	hidden        bool // nobody names it as an alternate
+	gone          bool    // its store
+	lies          bool    // about the length of answers
+	full          bool    // refers new targets
+	hidden        bool    // nobody names it as an alternate
+	boots         float64 // log-ins a second, 0: as usual
 	denies        wire.Code
 	refuseTickets bool
 	refuse        func(Job) bool // whether the shell has no room for a read
@@ -91,7 +92,7 @@ func (s *simServer) start(epoch uint32) {
 	s.cookies = secure.NewCookies(s.w.farm)
 	s.ticking, s.reading = Never, map[Job]bool{}
 	s.front = NewServer(s.clock(), ServerConfig{
-		ID: s.id, Name: s.name, Farm: s.w.farm, Cookies: s.cookies, Admitter: s, Random: s.w.reader(), Epoch: epoch,
+		ID: s.id, Name: s.name, Farm: s.w.farm, Cookies: s.cookies, Admitter: s, Random: s.w.reader(), Epoch: epoch, Boots: s.boots,
 	})
 	s.armFront()
 }
