@@ -27,7 +27,7 @@ func (c *Client) ticketFor(now Instant, s *server, why Reason) bool {
 // attempt opens a session with a server, by ticket or by a full handshake. hops
 // is how many referrals in a row led there.
 func (c *Client) attempt(now Instant, s *server, why Reason, hops int, byTicket bool) {
-	if len(c.paths) >= maxPaths && !c.dropOldest() {
+	if len(c.paths) >= maxPaths && !c.makeRoom(why) {
 		return
 	}
 	p := &path{
@@ -50,11 +50,12 @@ func (c *Client) attempt(now Instant, s *server, why Reason, hops int, byTicket 
 	c.sendFirst(now, p)
 }
 
-// dropOldest forgets a path that was left, to make room.
-func (c *Client) dropOldest() bool {
-	for i, p := range c.paths {
-		if p.state == pathLeft {
-			c.paths = slices.Delete(c.paths, i, i+1)
+// makeRoom forgets a path that was left or, for the sake of being served, one
+// that is for repair.
+func (c *Client) makeRoom(why Reason) bool {
+	for _, p := range c.paths {
+		if p.state == pathLeft || why != ReasonRepair && p.attempting() && p.why == ReasonRepair {
+			c.end(p)
 			return true
 		}
 	}

@@ -21,6 +21,19 @@
 // promises to answer each request within 5 ms, with data or with pending, so an
 // ask that was overtaken by later ones has been lost. Only then come timers.
 //
+// Silence means dead, slowness does not. What a server has said is pending may
+// take as long as it takes; it is asked for a sign of life now and then. A
+// server that owes an answer and from which nothing at all comes is asked again,
+// several times within 80 ms, and then another one is asked too.
+//
+// When bytes do not verify, their server is told, and the read is repeated: by
+// another server when one has supplied all of it, else by one of them alone, so
+// that it shows which is wrong. Such reads, and those for which the serving
+// server has no good copy, travel on a path for repair beside the serving one.
+//
+// How much may be under way is told by a window that measures queues by their
+// delay (window.go). What is pending waits for a disk and does not count.
+//
 // # The server's end
 //
 // A [Server] handles what comes before sessions: first messages, tickets,
@@ -29,6 +42,10 @@
 // counters given, so that nothing is sealed that is not sent. A [Schedule]
 // shares the sending between sessions.
 //
+// What one target can make a server hold or do is bounded: requests in work,
+// bytes read and not sent, objects to verify, frames queued, flights with one
+// ticket. What is beyond a bound is refused and counted, never waited for.
+//
 // # Invariants
 //
 //   - A (key, counter) pair seals one datagram, ever.
@@ -36,7 +53,7 @@
 //     names it, which is good for 64 KiB.
 //   - Unsealed answers and the network's errors are hints: they are shown, or
 //     answered by a probe; they end, move and refuse nothing.
-//   - A read fails only when every server that could be asked has said that its
-//     copy is bad, or when a limit of waiting was configured.
+//   - A read fails only when every server that could be asked within 30 s has
+//     said that its copy is bad, or when a limit of waiting was configured.
 //   - Instants of two machines are never compared.
 package engine

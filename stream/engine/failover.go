@@ -122,9 +122,12 @@ func (c *Client) seek(now Instant) {
 }
 
 // attempts is how many servers are being asked to serve us.
-func (c *Client) attempts() (n int) {
+func (c *Client) attempts() int { return c.countAttempts(false) }
+
+// countAttempts counts attempts for repair, or all others.
+func (c *Client) countAttempts(repair bool) (n int) {
 	for _, p := range c.paths {
-		if p.attempting() && p.why != ReasonRepair {
+		if p.attempting() && (p.why == ReasonRepair) == repair {
 			n++
 		}
 	}

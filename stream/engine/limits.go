@@ -149,6 +149,7 @@ const (
 	auxIdle        = 30 * time.Second
 	repairAgain    = 100 * time.Millisecond
 	repairEach     = time.Second // between two tries with one server
+	repairsMax     = 2           // servers asked for repair at once
 	// repairGiveUp: a read that the serving server has no good copy for waits so
 	// long for one that cannot be reached; a disk's command takes no longer.
 	repairGiveUp = 30 * time.Second

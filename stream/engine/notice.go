@@ -40,7 +40,7 @@ func (c *Client) hope(now Instant, f *Fetch) bool {
 	for _, s := range c.servers {
 		switch {
 		case f.avoids(s):
-		case c.attemptTo(s) != nil:
+		case c.attemptTo(s) != nil || c.countAttempts(true) >= repairsMax:
 			return true
 		case s.tried < f.started || now.Sub(s.tried) > repairEach && now.Sub(f.started) < repairGiveUp:
 			c.attempt(now, s, ReasonRepair, 0, c.ticketFor(now, s, ReasonRepair))
