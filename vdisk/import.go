@@ -1,7 +1,6 @@
 package vdisk
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -23,7 +22,8 @@ const (
 // ImportOptions says what to import and how.
 type ImportOptions struct {
 	Source     string     // path of an image or block device, or "-" for Input
-	Input      io.Reader  // a raw image, up to its end; used with "-"
+	Input      io.Reader  // a raw image, up to its end; used with "-"; one read may still be under way when Import is interrupted
+	Size       int64      // bytes that the disk must have; 0: whatever comes. The end of a stream says nothing of its wholeness
 	Into       string     // folder of the store
 	Name       string     // of the vDisk; empty: made of the image's file name
 	NewVersion bool       // the vDisk may exist already, the image becomes its next version
@@ -95,7 +95,8 @@ type importer struct {
 // image's, rounded up to whole sectors.
 //
 // It leaves the whole version or nothing, also when ctx ends it or the machine stops. It fails when the image
-// changes while it is read.
+// changes while it is read. Whether a stream was whole when it ended only its producer knows: a caller that knows
+// the size gives it.
 func Import(ctx context.Context, o ImportOptions) (*Result, error) {
 	began := time.Now()
 	im := &importer{ImportOptions: o}
@@ -185,9 +186,20 @@ func (im *importer) run(ctx context.Context, number uint32) (*Result, error) {
 		return err
 	}
 	if format == FormatRaw || format == FormatVPC && vhd.kind == vhdFixed {
+		if err := im.measure(im.size); err != nil {
+			return nil, err
+		}
 		return im.store(ctx, f, number, format, unchanged)
 	}
 	return im.foreign(ctx, number, format, vhd, unchanged)
+}
+
+// measure compares the size of the disk with the one that it must have.
+func (im *importer) measure(size int64) error {
+	if im.Size == 0 || size == im.Size {
+		return nil
+	}
+	return fmt.Errorf("%w: the disk has %d bytes and should have %d; it was cut, or it is another image", ErrOtherSize, size, im.Size)
 }
 
 // look finds out what the image in f is.
@@ -242,6 +254,9 @@ func (im *importer) foreign(ctx context.Context, number uint32, format Format, v
 	if err != nil {
 		return nil, describeTool(err, format)
 	}
+	if err := im.measure(image.size); err != nil {
+		return nil, err
+	}
 	if free, err := freeSpace(im.Into); err == nil && free < image.need {
 		return nil, fmt.Errorf("%w in %s: the raw form of this %v image takes %s for a while, %s are free",
 			ErrNoSpace, im.Into, format, Bytes(image.need), Bytes(free))
@@ -286,6 +301,9 @@ func describeTool(err error, format Format) error {
 	}
 	return err
 }
+
+// ErrOtherSize means that a disk does not have the size that it must have.
+var ErrOtherSize = errors.New("wrong size")
 
 // ErrNoSpace means that the file system of the store has no room for the version.
 var ErrNoSpace = errors.New("not enough space")
@@ -341,7 +359,7 @@ func (im *importer) store(ctx context.Context, f *os.File, number uint32, format
 	if err := unchanged(); err != nil {
 		return nil, err
 	}
-	return im.commit(w, format)
+	return im.commit(ctx, w, format)
 }
 
 // hole appends n zero bytes, in steps, so that ctx can end it.
@@ -391,43 +409,17 @@ func (im *importer) copy(ctx context.Context, w *Writer, r io.Reader, n int64) e
 	return nil
 }
 
-// stream stores a raw disk of unknown size.
-func (im *importer) stream(ctx context.Context, number uint32) (*Result, error) {
-	if im.Input == nil {
-		return nil, errors.New("there is no stream to read")
-	}
-	in := bufio.NewReaderSize(im.Input, probeHead)
-	head, err := in.Peek(probeHead)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	format, err := detect(head, nil, int64(len(head)))
-	if err == nil && format != FormatRaw {
-		err = fmt.Errorf("is a %v image; only raw images can be read from a stream, import it from a file", format)
-	}
-	if err != nil {
-		return nil, err
-	}
-	w, err := im.begin(number)
-	if err != nil {
-		return nil, err
-	}
-	defer w.Abort()
-	if err := im.copy(ctx, w, in, -1); err != nil {
-		return nil, im.explain(w, err)
-	}
-	return im.commit(w, FormatRaw)
-}
-
-func (im *importer) commit(w *Writer, format Format) (*Result, error) {
+// commit seals what was written, unless ctx ended meanwhile.
+func (im *importer) commit(ctx context.Context, w *Writer, format Format) (*Result, error) {
 	r := &Result{Format: format, Source: w.Size()}
-	s, err := w.Commit()
+	s, err := w.commit(ctx)
 	if err != nil {
 		return nil, im.explain(w, err)
 	}
 	r.Summary = *s
 	if r.Source != s.Shape.Size {
-		im.warn("the disk has %d bytes and was rounded up to %d, a whole number of sectors", r.Source, s.Shape.Size)
+		im.warn("the disk has %d bytes and was rounded up to %d, a whole number of sectors%s", r.Source, s.Shape.Size,
+			map[bool]string{true: "; a stream that ended too early looks like this"}[im.Source == "-"])
 	}
 	return r, nil
 }

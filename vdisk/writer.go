@@ -2,6 +2,7 @@ package vdisk
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -216,7 +217,10 @@ type Summary struct {
 // Commit pads the disk with zeros to a whole sector, seals the version and gives it its name. Whatever goes
 // wrong before that, nothing is left. When only making the name durable failed, the file stays and the error
 // says so.
-func (w *Writer) Commit() (*Summary, error) {
+func (w *Writer) Commit() (*Summary, error) { return w.commit(context.Background()) }
+
+// commit is Commit that ctx can end up to the moment at which the version gets its name.
+func (w *Writer) commit(ctx context.Context) (*Summary, error) {
 	if w.ended {
 		return nil, w.wrap(ErrClosed)
 	}
@@ -239,6 +243,9 @@ func (w *Writer) Commit() (*Summary, error) {
 	}
 	if err == nil {
 		err = w.file.Sync()
+	}
+	if err == nil {
+		err = ctx.Err()
 	}
 	name := FileName(w.options.Name, w.options.Number)
 	if err == nil {

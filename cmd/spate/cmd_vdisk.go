@@ -171,13 +171,23 @@ func program() string {
 	return "spate " + release
 }
 
-// parseSize reads a number of bytes with an optional unit: 65536, 64K, 64KiB, 1M.
+// parseSize reads a number of bytes with an optional unit, less than 4 GiB: 65536, 64K, 64KiB, 1M.
 func parseSize(s string) (uint32, error) {
-	digits := strings.TrimRight(s, "KMkmiB")
-	shift, known := map[string]uint{"": 0, "B": 0, "K": 10, "KIB": 10, "M": 20, "MIB": 20}[strings.ToUpper(s[len(digits):])]
-	n, err := strconv.ParseUint(digits, 10, 32)
-	if err != nil || !known || n<<shift > math.MaxUint32 {
+	n, err := parseBytes(s)
+	if err != nil || n > math.MaxUint32 {
 		return 0, usageError("%q is not a size; write bytes, or with a unit: 16K, 64K, 1M", s)
 	}
-	return uint32(n << shift), nil
+	return uint32(n), nil
+}
+
+// parseBytes reads a number of bytes with an optional unit, a power of 1024.
+func parseBytes(s string) (int64, error) {
+	digits := strings.TrimRight(s, "KMGTkmgtiB")
+	unit := strings.TrimSuffix(strings.TrimSuffix(strings.ToUpper(s[len(digits):]), "B"), "I")
+	shift, known := map[string]uint{"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[unit]
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || !known || n < 0 || n > math.MaxInt64>>shift {
+		return 0, usageError("%q is not a size; write bytes, or with a unit: 512M, 8G, 1T", s)
+	}
+	return n << shift, nil
 }

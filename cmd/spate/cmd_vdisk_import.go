@@ -15,6 +15,7 @@ func newImportCommand() *cobra.Command {
 	var (
 		o            vdisk.ImportOptions
 		codec, chunk string
+		size         string
 		asJSON       bool
 	)
 	c := &cobra.Command{
@@ -27,13 +28,15 @@ package qemu-utils), or - for a raw image on standard input. The vDisk has the s
 whole sectors. Foreign images are turned into a temporary raw file in DIR first.
 
 The import leaves the whole vDisk or nothing, also when it is interrupted. It fails when the image changes
-meanwhile.
+meanwhile. Interrupting a pipe with Ctrl-C leaves nothing either. But a pipe cannot tell whether the command before it
+reached its end or died: a disk that is too short would be taken for the whole one. Where the size is known, give it
+with --size; where it is not, import from a file.
 
 Exit codes: 0 imported, 1 failed and nothing left behind, 2 wrong usage.`,
 		Example: `  spate vdisk import debian12.img --into /srv/vdisks
   spate vdisk import win11.vhdx --into /srv/vdisks --name win11 --new-version
   spate vdisk import /dev/vg0/golden --into /srv/vdisks --name golden
-  xzcat debian12.img.xz | spate vdisk import - --name debian12 --into /srv/vdisks`,
+  xzcat debian12.img.xz | spate vdisk import - --size 8G --name debian12 --into /srv/vdisks`,
 		Args: exactArgs(1, "IMAGE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if o.Into == "" {
@@ -47,6 +50,14 @@ Exit codes: 0 imported, 1 failed and nothing left behind, 2 wrong usage.`,
 			if o.ChunkSize, err = parseSize(chunk); err != nil {
 				return fmt.Errorf("--chunk: %w", err)
 			}
+			if c.Flags().Changed("size") {
+				if o.Size, err = parseBytes(size); err != nil {
+					return fmt.Errorf("--size: %w", err)
+				}
+				if o.Size == 0 {
+					return usageError("--size 0: an empty disk cannot be imported")
+				}
+			}
 			return runImport(c, o, asJSON)
 		},
 	}
@@ -54,6 +65,7 @@ Exit codes: 0 imported, 1 failed and nothing left behind, 2 wrong usage.`,
 	c.Flags().StringVar(&o.Name, "name", "", "name of the vDisk (default: that of the image file)")
 	c.Flags().StringVar(&codec, "codec", vdisk.DefaultCodec.String(), "compression: "+strings.Join(tree.Codecs(), ", "))
 	c.Flags().StringVar(&chunk, "chunk", fmt.Sprintf("%dK", vdisk.DefaultChunkSize>>10), "chunk size, a power of two from 4K to 1M")
+	c.Flags().StringVar(&size, "size", "", "size that the disk must have, such as 8589934592 or 8G; else nothing is imported")
 	c.Flags().Uint32Var(&o.SectorSize, "sector", 0, "sector size of the disk, 512 or 4096 (default: the block device's, or 512)")
 	c.Flags().BoolVar(&o.NewVersion, "new-version", false, "the vDisk exists already, make this its next version")
 	jsonFlag(c, &asJSON)

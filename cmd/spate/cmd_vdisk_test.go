@@ -152,6 +152,8 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"vdisk import x.img --into " + store + " --codec lzma", exitUsage, "must be one of [zstd"},
 		{"vdisk import x.img --into " + store + " --chunk 3", exitFailed, "no such file"},
 		{"vdisk import x.img --into " + store + " --chunk many", exitUsage, "16K, 64K, 1M"},
+		{"vdisk import x.img --size 8Q --into " + store, exitUsage, "512M, 8G, 1T"},
+		{"vdisk import - --name cut --size 8G --into " + store, exitFailed, "the stream ended before its first byte"},
 		{"vdisk import x.img --into /no/such", exitFailed, "no such file"},
 		{"vdisk import - --into " + store, exitFailed, "needs a name"},
 		{"vdisk list --store=", exitUsage, "name the folder"},

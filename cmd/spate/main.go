@@ -93,6 +93,7 @@ func exitCode(err error) int {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	err := newRootCommand().ExecuteContext(ctx)
 	stop()
 	if err == nil {
