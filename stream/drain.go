@@ -14,13 +14,15 @@ import (
 type Drained struct {
 	Total        int // targets that were served when it began
 	Moved        int
+	Silent       int // gone without a word: they did not answer when asked to move, or their session ended otherwise
 	Left         int // targets still here
 	LongestPause time.Duration
 }
 
 // StopStream refuses log-ins and asks every target to log in elsewhere, each
 // at its own slot, serves on until they have gone, and returns when all have or
-// the deadline is over. progress is called now and then; it may be nil. Targets
+// the deadline is over. A target that does not answer has gone without its
+// good-bye having come through, and is not waited for. progress is called now and then; it may be nil. Targets
 // that are left at the deadline are told that the session is over.
 func (s *Server) StopStream(ctx context.Context, reason wire.GoingAwayReason, deadline time.Duration, progress func(Drained)) Drained {
 	s.frontMu.Lock()
@@ -127,6 +129,8 @@ func (d *drain) state() Drained {
 		case e.session.Stats.Left != 0:
 			r.Moved++
 			r.LongestPause = max(r.LongestPause, e.session.Stats.Pause)
+		default:
+			r.Silent++
 		}
 		e.mu.Unlock()
 	}

@@ -100,6 +100,7 @@ type pauseWatch struct {
 	active bool
 	event  Event
 	from   Instant
+	old    *path // whose server is told the pause with the good-bye; nil when it needs none
 }
 
 // NewClient makes a client that does nothing until [Client.Start].

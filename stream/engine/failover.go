@@ -229,7 +229,7 @@ func (c *Client) adopt(now Instant, p *path) {
 	if first {
 		c.event(now, Event{Kind: EventServing, To: p.server.label(), Addr: p.server.addr, Reason: p.why, Disk: c.disk})
 	} else if from != p.server || p.why != ReasonRenewal {
-		c.beginMove(now, p, from)
+		c.beginMove(now, p, old, from)
 	}
 	if old != nil {
 		c.replace(now, old, p)
@@ -248,13 +248,13 @@ func (c *Client) replace(now Instant, old, p *path) {
 	c.leave(now, old, wire.LeaveMoved)
 }
 
-func (c *Client) beginMove(now Instant, p *path, from *server) {
+func (c *Client) beginMove(now Instant, p, old *path, from *server) {
 	c.stats.Failovers++
 	e := Event{Kind: EventMoved, To: p.server.label(), Addr: p.server.addr, Reason: p.why, At: now}
 	if from != nil {
 		e.From = from.label()
 	}
-	c.pauseNow = pauseWatch{active: true, event: e, from: now}
+	c.pauseNow = pauseWatch{active: true, event: e, from: now, old: old}
 	if c.demands == 0 {
 		c.tellMove(0)
 	}
@@ -266,9 +266,8 @@ func (c *Client) tellMove(pause time.Duration) {
 	e := c.pauseNow.event
 	e.Pause = max(pause, 0)
 	c.out.Events = append(c.out.Events, e)
-	for _, p := range c.paths {
-		if p != c.current && !p.aux && !p.attempting() {
-			p.pauseUS = uint32(min(e.Pause.Microseconds(), 1<<31))
-		}
+	if p := c.pauseNow.old; p != nil {
+		p.pauseUS = uint32(min(e.Pause.Microseconds(), 1<<31))
+		c.pauseNow.old = nil
 	}
 }

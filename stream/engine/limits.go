@@ -135,21 +135,25 @@ const (
 	denyAgain      = 5 * time.Second
 	penaltyMin     = 2 * time.Second
 	penaltyMax     = 60 * time.Second
-	lingerOld      = 4 * time.Second         // an old path is listened to for so long, and its good-bye repeated
-	noticeFirst    = 2500 * time.Millisecond // no server: say so, within three seconds
-	noticeAgain    = 30 * time.Second
-	statusEvery    = 10 * time.Second
-	resumedLife    = time.Minute
-	sessionLife    = time.Hour
-	keyDatagrams   = 1 << 26
-	renewalAgain   = 20 * time.Second
-	plannedAgain   = 250 * time.Millisecond
-	leaveWithin    = 200 * time.Millisecond // a replaced path that still has answers to bring
-	leaveAgain     = 100 * time.Millisecond // first repetition of a good-bye
-	auxIdle        = 30 * time.Second
-	repairAgain    = 100 * time.Millisecond
-	repairEach     = time.Second // between two tries with one server
-	repairsMax     = 2           // servers asked for repair at once
+	lingerOld      = 4 * time.Second // a path whose server knows that it is over is listened to for so long
+	// lingerLeft: a good-bye is repeated for as long as a server that did not hear
+	// it may keep the session.
+	lingerLeft   = sessionIdle + lingerOld
+	noticeFirst  = 2500 * time.Millisecond // no server: say so, within three seconds
+	noticeAgain  = 30 * time.Second
+	statusEvery  = 10 * time.Second
+	resumedLife  = time.Minute
+	sessionLife  = time.Hour
+	keyDatagrams = 1 << 26
+	renewalAgain = 20 * time.Second
+	plannedAgain = 250 * time.Millisecond
+	leaveWithin  = 200 * time.Millisecond // a replaced path that still has answers to bring
+	leaveAgain   = 100 * time.Millisecond // first repetition of a good-bye
+	leaveMost    = 2 * time.Second        // between two of them
+	auxIdle      = 30 * time.Second
+	repairAgain  = 100 * time.Millisecond
+	repairEach   = time.Second // between two tries with one server
+	repairsMax   = 2           // servers asked for repair at once
 	// repairGiveUp: a read that the serving server has no good copy for waits so
 	// long for one that cannot be reached; a disk's command takes no longer.
 	repairGiveUp = 30 * time.Second
@@ -203,11 +207,14 @@ const (
 	busyRetry    = 20 // milliseconds
 	awayAgain    = 50 * time.Millisecond
 	awayReminder = time.Second
-	checkAgain   = 100 * time.Millisecond
-	ticketEvery  = 5 * time.Minute
-	epochLength  = 30 * time.Minute
-	slotSpacing  = 2 * time.Millisecond // between two targets that move
-	hintRate     = 1000                 // unsealed hints a second
+	// awayAsks: a target that has not been heard while it was asked so often to
+	// move, which takes two seconds, is not there any more.
+	awayAsks    = 40
+	checkAgain  = 100 * time.Millisecond
+	ticketEvery = 5 * time.Minute
+	epochLength = 30 * time.Minute
+	slotSpacing = 2 * time.Millisecond // between two targets that move
+	hintRate    = 1000                 // unsealed hints a second
 	// flightRate is how many ticket flights a second are opened, at a few dozen
 	// microseconds each; flightsPerTicket how many in halfOpenLife with one ticket.
 	flightRate       = 20000

@@ -163,10 +163,8 @@ func (c *Client) receiveHint(now Instant, from netip.AddrPort, datagram []byte) 
 		return
 	}
 	c.stats.Hints++
-	if p := c.current; h.Hint == wire.HintUnknownSession {
-		if p != nil && p.server.addr == from && h.Receiver == p.peer && h.Counter < p.sealer.Counter() {
-			c.hintRestart(now, p)
-		}
+	if h.Hint == wire.HintUnknownSession {
+		c.hintUnknown(now, from, h)
 		return
 	}
 	p := c.byIndex(h.Receiver)
@@ -179,6 +177,24 @@ func (c *Client) receiveHint(now Instant, from netip.AddrPort, datagram []byte) 
 		return
 	}
 	p.server.note = h.Hint.String()
+}
+
+// hintUnknown: somebody says that a server does not know a session that we speak
+// of. That is as it should be when we have left it; else the server was restarted.
+func (c *Client) hintUnknown(now Instant, from netip.AddrPort, h wire.Hint) {
+	for _, p := range c.paths {
+		if p.sealer == nil || p.server.addr != from || h.Receiver != p.peer || h.Counter >= p.sealer.Counter() {
+			continue
+		}
+		switch {
+		case p == c.current:
+			c.hintRestart(now, p)
+		case p.state == pathLeft:
+			p.again = Never
+			p.closes = earlier(p.closes, now.Add(lingerOld))
+		}
+		return
+	}
 }
 
 // hintRestart: somebody says that the serving server does not know the session. A

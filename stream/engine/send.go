@@ -136,15 +136,17 @@ func (c *Client) sendStatus(now Instant, p *path) {
 // leave says good-bye and keeps the path for what is still under way.
 func (c *Client) leave(now Instant, p *path, why wire.LeaveReason) {
 	p.state, p.left, p.sends = pathLeft, why, 0
-	p.closes = now.Add(lingerOld)
+	p.closes = now.Add(lingerLeft)
 	c.sayLeave(now, p)
 	c.reroute(p)
 }
 
-// sayLeave says it again a few times: a good-bye has no answer, and a server
-// that does not hear it believes that it still has the target.
+// sayLeave says it again and again: a good-bye has no answer, and a server that
+// does not hear it, because the way to it is cut, believes that it still has the
+// target and waits for it when it is to stop. A server that says that it does
+// not know the session has heard it; see [Client.hintUnknown].
 func (c *Client) sayLeave(now Instant, p *path) {
 	c.sendFrame(p, wire.Leave{Reason: p.left, PauseUS: p.pauseUS})
-	p.again = now.Add(leaveAgain << p.sends)
+	p.again = now.Add(min(leaveAgain<<min(p.sends, 8), leaveMost))
 	p.sends++
 }

@@ -91,14 +91,6 @@ type pathCheck struct {
 	at    Instant
 }
 
-type awayState struct {
-	active bool
-	frame  wire.GoingAway
-	acked  bool
-	again  Instant
-	until  Instant
-}
-
 // Index is the number by which datagrams name the session.
 func (s *Session) Index() uint32 { return s.index }
 
@@ -131,7 +123,7 @@ func (s *Session) Receive(now Instant, from netip.AddrPort, local netip.Addr, da
 	if s.ended {
 		return
 	}
-	s.heard = now
+	s.heardOf(now)
 	s.confirmed = true
 	s.first = nil
 	if from == s.addr {
@@ -205,9 +197,8 @@ func (s *Session) frame(now Instant, from netip.AddrPort, t wire.FrameType, body
 			s.sized(now, int(f.Largest))
 		}
 	case wire.FrameGoingAwayAck:
-		if f, err := wire.ParseGoingAwayAck(body); err == nil && f.Number == s.away.frame.Number && s.away.active && !s.away.acked {
-			s.away.acked = true
-			s.away.again = now.Add(awayReminder)
+		if f, err := wire.ParseGoingAwayAck(body); err == nil {
+			s.awayAcked(now, f.Number)
 		}
 	case wire.FramePathAnswer:
 		if f, err := wire.ParsePathAnswer(body); err == nil {
@@ -317,11 +308,6 @@ func (s *Session) End() {
 	s.probeSize, s.check.send = 0, false
 }
 
-// GoAway asks the target to move, and repeats it until the target has left.
-func (s *Session) GoAway(now Instant, f wire.GoingAway, until Instant) {
-	s.away = awayState{active: true, frame: f, again: now, until: until}
-}
-
 // Offer gives the target its alternates and, when t is not nil, a new ticket.
 func (s *Session) Offer(now Instant, a wire.Alternates, t *wire.Ticket) {
 	s.queue(a)
@@ -343,17 +329,9 @@ func (s *Session) Tick(now Instant) {
 	if now >= s.due {
 		s.tellPending(now)
 	}
-	if s.away.active && now >= s.away.again {
-		f := s.away.frame
-		f.DeadlineMS = uint32(max(0, s.away.until.Sub(now)).Milliseconds())
-		if s.away.acked {
-			f.SlotMS = 0
-		}
-		s.queue(f)
-		s.away.again = now.Add(awayAgain)
-		if s.away.acked {
-			s.away.again = now.Add(awayReminder)
-		}
+	s.tickAway(now)
+	if s.ended {
+		return
 	}
 	s.tickProbe(now)
 	if now >= s.idleAt() {

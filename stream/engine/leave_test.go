@@ -1,0 +1,148 @@
+package engine
+
+import (
+	"testing"
+	"time"
+
+	"github.com/spate-project/spate/stream/wire"
+)
+
+// cutFarm is a farm of two servers whose targets have all moved away from one,
+// because its link was cut, so that it has not heard any good-bye.
+func cutFarm(t *testing.T, seed uint64) (w *world, lost *simServer) {
+	w = newWorld(t, seed)
+	for _, name := range []string{"lab-a", "lab-b"} {
+		s := w.addServer(name)
+		s.e.up.delay, s.e.down.delay = 50*time.Microsecond, 50*time.Microsecond
+	}
+	lost = w.servers[0]
+	for range 6 {
+		c := w.addClient(2, 4, -1, lost)
+		c.rest = 20 * time.Millisecond
+		c.e.up.delay, c.e.down.delay = 50*time.Microsecond, 50*time.Microsecond
+		c.start()
+	}
+	w.run(time.Second, nil)
+	if len(lost.sessions) != 6 {
+		t.Fatalf("%d of 6 targets are served in the beginning", len(lost.sessions))
+	}
+	lost.e.cut = true
+	w.run(time.Second, nil)
+	for _, c := range w.clients {
+		if c.serving() == lost {
+			t.Fatalf("%s has not moved", c.name)
+		}
+	}
+	if len(lost.sessions) != 6 {
+		t.Fatal("the server knows of good-byes that it cannot have heard")
+	}
+	return w, lost
+}
+
+// A server that is stopped does not wait for targets that do not answer: they
+// have moved without its having heard.
+func TestStopDoesNotWaitForTargetsThatCannotAnswer(t *testing.T) {
+	w, lost := cutFarm(t, 1)
+	w.run(10*time.Second, nil)
+	since := w.now
+	lost.stop(30 * time.Second)
+	if !w.run(30*time.Second, func() bool { return len(lost.sessions) == 0 }) {
+		t.Fatalf("%d targets are still waited for", len(lost.sessions))
+	}
+	if d := w.now.Sub(since); d < awayAsks*awayAgain || d > awayAsks*awayAgain+awayReminder {
+		t.Errorf("they were waited for %v", d)
+	}
+	if lost.moved != 0 {
+		t.Errorf("%d of them count as moved", lost.moved)
+	}
+}
+
+// The same when a target vanishes after it has promised to move.
+func TestStopDoesNotWaitForTargetsThatVanishLater(t *testing.T) {
+	w := newWorld(t, 2)
+	s := w.addServer("lab-a") // alone: its targets have nowhere to go
+	var list []*simClient
+	for range 4 {
+		c := w.addClient(1, 1, -1)
+		c.rest = 50 * time.Millisecond
+		c.e.up.delay, c.e.down.delay = 50*time.Microsecond, 50*time.Microsecond
+		c.start()
+		list = append(list, c)
+	}
+	w.run(time.Second, nil)
+	s.stop(30 * time.Second)
+	w.run(8*time.Second, nil)
+	if len(s.sessions) != 4 {
+		t.Fatalf("%d of 4 targets are left although they answer and are served", len(s.sessions))
+	}
+	for _, c := range list[:3] {
+		c.e.cut = true
+	}
+	if !w.run(4*time.Second, func() bool { return len(s.sessions) == 1 }) {
+		t.Errorf("%d targets are waited for, 1 is there", len(s.sessions))
+	}
+	if w.run(10*time.Second, func() bool { return len(s.sessions) == 0 }) {
+		t.Error("the one that is there is not served to the end")
+	}
+}
+
+// A good-bye that the network has swallowed comes through when the network is
+// well again, and is not repeated for ever.
+func TestGoodByeComesThroughWhenTheLinkIsBack(t *testing.T) {
+	for _, after := range []time.Duration{time.Second, 10 * time.Second, 25 * time.Second} {
+		w, lost := cutFarm(t, 3)
+		w.run(after, nil)
+		lost.e.cut = false
+		if !w.run(leaveMost+500*time.Millisecond, func() bool { return len(lost.sessions) == 0 }) {
+			t.Errorf("after %v: %d sessions are left whose targets have moved", after, len(lost.sessions))
+		}
+		if lost.moved != 6 {
+			t.Errorf("after %v: %d of 6 count as moved", after, lost.moved)
+		}
+		w.run(2*leaveMost+time.Second, nil) // the answer to a repetition says that it was heard
+		for _, c := range w.clients {
+			for _, p := range c.c.paths {
+				if p.state == pathLeft && p.again != Never {
+					t.Errorf("after %v: %s still says good-bye to %s", after, c.name, p.server.label())
+				}
+			}
+		}
+	}
+}
+
+// A server that never comes back is told good-bye for as long as it could have
+// kept the session, and then forgotten.
+func TestGoodByeToADeadServerEnds(t *testing.T) {
+	w, lost := cutFarm(t, 4)
+	lost.crash()
+	w.run(lingerLeft+time.Second, nil)
+	for _, c := range w.clients {
+		if n := len(c.c.paths); n != 1 {
+			t.Errorf("%s keeps %d paths", c.name, n)
+		}
+	}
+}
+
+// A request for the sake of balance that nobody answers, or that comes too late
+// for the target, ends no session.
+func TestAnOptionalMoveEndsNoSession(t *testing.T) {
+	p := newPair(t, 1472)
+	now := p.w.now
+	s := p.s
+	s.GoAway(now, wire.GoingAway{Number: 1, Reason: wire.AwayRebalance}, now.Add(time.Minute))
+	for range 2 * awayAsks {
+		s.Tick(now)
+		now = now.Add(awayAgain)
+	}
+	if s.Ended() || s.away.active {
+		t.Errorf("ended %v, still asked %v", s.Ended(), s.away.active)
+	}
+	s.GoAway(now, wire.GoingAway{Number: 2, Reason: wire.AwayStopped}, now.Add(time.Minute))
+	for range awayAsks + 1 {
+		s.Tick(now)
+		now = now.Add(awayAgain)
+	}
+	if !s.Ended() {
+		t.Error("a target that does not answer is waited for")
+	}
+}
