@@ -29,6 +29,10 @@ const (
 	silence = 80 * time.Millisecond
 	// lastLook is how long before the end of that time a last probe is sent.
 	lastLook = 10 * time.Millisecond
+	// mostQueueing is how much of a round trip beyond the smallest one that was
+	// ever measured counts when silence is judged: more comes of overload, after
+	// which a dead server would be waited for as long as the overload was bad.
+	mostQueueing = 200 * time.Millisecond
 	// pendingPoll: how often a server is asked for a sign of life while all that
 	// was asked of it is pending.
 	pendingPoll = 100 * time.Millisecond

@@ -110,7 +110,7 @@ func (p *path) room() int {
 func (p *path) expect(now Instant) {
 	if p.due == Never {
 		p.due = now
-		p.nextProbe = now.Add(p.rtt.resend())
+		p.nextProbe = now.Add(p.rtt.look())
 	}
 }
 
@@ -154,7 +154,7 @@ func (p *path) probing(now Instant) {
 	if p.probes == leastProbes {
 		p.probed = now
 	}
-	p.nextProbe = now.Add(p.rtt.resend() << min(max(p.probes-leastProbes, 0), 5))
+	p.nextProbe = now.Add(p.rtt.look() << min(max(p.probes-leastProbes, 0), 5))
 	if last := p.due.Add(silence - lastLook); now < last {
 		p.nextProbe = earlier(p.nextProbe, last)
 	}

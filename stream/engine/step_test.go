@@ -184,3 +184,37 @@ func TestFlightWithoutReadsIsAnsweredEachTime(t *testing.T) {
 		}
 	}
 }
+
+// A round trip that was terrible while a machine was overloaded does not hide for long that the server is dead later.
+func TestOverloadDoesNotHideADeadServer(t *testing.T) {
+	p := newPair(t, 1472)
+	path := p.c.current
+	for range 20 {
+		path.rtt.sample(3 * time.Second)
+	}
+	p.w.now = p.w.now.Add(time.Millisecond)
+	p.ask(t)
+	at := p.w.now
+	for !path.suspect && at < p.w.now.Add(time.Minute) { // nothing is answered any more
+		at = p.c.Deadline()
+		p.c.Tick(at)
+	}
+	const bound = 3*(minResend+mostQueueing) + promise + pendingSlack
+	if d := at.Sub(p.w.now); d < silence || d > bound {
+		t.Errorf("the server is suspected after %v, allowed %v", d, bound)
+	}
+	if path.hinted = p.w.now; path.hintedAt() > p.w.now.Add(2*mostQueueing) {
+		t.Errorf("a hint that it was restarted counts after %v", path.hintedAt().Sub(p.w.now))
+	}
+}
+
+// A way that is long by itself is given the time that it takes.
+func TestALongWayIsNoSilence(t *testing.T) {
+	var r rtt
+	for range 20 {
+		r.sample(600 * time.Millisecond)
+	}
+	if r.patience() < 600*time.Millisecond+promise || r.look() < 600*time.Millisecond {
+		t.Errorf("patience %v, look after %v", r.patience(), r.look())
+	}
+}
