@@ -100,7 +100,7 @@ func NewClient(cfg ClientConfig) *Client {
 	}
 	c.engine = engine.NewClient(engine.ClientConfig{
 		Farm: cfg.Farm, Device: cfg.Device, PSK: cfg.PSK, Cipher: cfg.Cipher, Login: cfg.Login, Servers: cfg.Servers,
-		FailAfter: cfg.FailAfter, Offloads: flags, Random: cfg.Random,
+		FailAfter: cfg.FailAfter, Offloads: flags, Random: cfg.Random, MaxWindow: o.ReceiveBuffer / bufferPart,
 	})
 	return c
 }

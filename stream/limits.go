@@ -34,6 +34,10 @@ const (
 	// at any speed worth having; then the train counts as lost in the network.
 	sendRetries = 8
 	sendPause   = 250 * time.Microsecond
+	// bufferPart of the receive buffer that the kernel granted may be asked for:
+	// it counts the memory that holds a datagram, which is up to twice its bytes,
+	// and more when datagrams are much smaller than Ethernet's.
+	bufferPart = 2
 	// spin is how long the target looks for the next datagram before it parks,
 	// while an answer is due.
 	spin = 50 * time.Microsecond

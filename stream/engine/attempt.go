@@ -32,7 +32,7 @@ func (c *Client) attempt(now Instant, s *server, why Reason, hops int, byTicket 
 	}
 	p := &path{
 		server: s, why: why, index: c.newIndex(), started: now, hops: hops, due: Never, hinted: Never, heard: now, tick: now,
-		statusAt: now.Add(c.spread(statusEvery)), life: Never, win: newWindow(),
+		statusAt: now.Add(c.spread(statusEvery)), life: Never, win: newWindow(c.most),
 	}
 	s.tried, s.asked = now, true
 	var err error
@@ -117,7 +117,7 @@ func (c *Client) prepareFlight(p *path) error {
 // fit and as may be sent to an address that only a ticket names. The reads stay
 // with the old path until the new one has answered.
 func (c *Client) flightReads(p *path, room int) (frames []byte) {
-	left := flightBytes
+	left := min(flightBytes, c.most)
 	for i := range uint32(fetchSlots) {
 		f := c.fetches[(c.nextID+i)%fetchSlots] // the oldest first
 		if f == nil || !f.Demand || len(f.avoid) > 0 || f.alone || room-len(frames) < wire.MaxRead {

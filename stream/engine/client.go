@@ -33,7 +33,12 @@ type ClientConfig struct {
 	Servers   []netip.AddrPort
 	FailAfter time.Duration    // reads fail after so long without any server; 0: never
 	Offloads  wire.StatusFlags // of the socket, for status messages
-	Random    io.Reader        // secure randomness
+	// MaxWindow bounds the bytes that are asked for and have not come, over all
+	// servers: what the socket's receive buffer holds should this process not run
+	// for a while. What servers have announced as pending may be as much again. 0
+	// stands for as much as the protocol allows.
+	MaxWindow int
+	Random    io.Reader // secure randomness
 }
 
 // Client is the target's side of the protocol: it logs in, pulls, and changes
@@ -44,6 +49,7 @@ type ClientConfig struct {
 type Client struct {
 	cfg    ClientConfig
 	jitter *rand.Rand
+	most   int // cfg.MaxWindow, within the protocol's bounds
 
 	servers []*server // sorted by rank
 	paths   []*path
@@ -114,6 +120,10 @@ func NewClient(cfg ClientConfig) *Client {
 		lostAt:   Never,
 		notice:   Never,
 		expected: Never,
+		most:     maxWindow,
+	}
+	if cfg.MaxWindow > 0 {
+		c.most = min(max(cfg.MaxWindow, minWindow), maxWindow)
 	}
 	for i, a := range cfg.Servers {
 		if len(c.servers) < maxServers {

@@ -185,3 +185,51 @@ func TestSlowTargetCostsOthersLittle(t *testing.T) {
 	}
 	t.Logf("%.3f of what it gets alone", float64(rates[1])/float64(rates[0]))
 }
+
+// What a target has asked for and not got never exceeds what its socket can hold, on a way that would take ten times as
+// much, with loss, a slow disk and a change of servers.
+func TestNoMoreIsAskedForThanTheSocketHolds(t *testing.T) {
+	const most = 64 << 10
+	w := newWorld(t, 1)
+	for _, name := range []string{"lab-a", "lab-b"} {
+		w.addServer(name).e.up = link{rate: 12.5e6, limit: 8 << 20}
+	}
+	c := w.addClient(32, 16, -1)
+	c.e.up.delay, c.e.down.delay = 25*time.Millisecond, 25*time.Millisecond
+	c.e.loss = 0.02
+	c.c.cfg.MaxWindow, c.c.most = most, most
+	c.start()
+	peak, all := 0, 0
+	var look func()
+	look = func() {
+		busy, pending := 0, 0
+		for _, p := range c.c.paths {
+			busy += p.outstanding - p.pending
+			pending += p.pending
+		}
+		peak, all = max(peak, busy), max(all, busy+pending)
+		w.after(200*time.Microsecond, look)
+	}
+	look()
+	w.run(3*time.Second, nil)
+	if n := c.mark(); n < most*10 {
+		t.Errorf("%d bytes came", n)
+	}
+	c.serving().stop(5 * time.Second)
+	w.run(2*time.Second, nil)
+	if peak > most+2*leastPiece || peak < most/2 { // each way has something under way
+		t.Errorf("%d bytes were under way, allowed %d", peak, most)
+	}
+	s := c.serving()
+	s.disk = func() time.Duration { return w.draw(50 * time.Millisecond) }
+	w.run(2*time.Second, nil)
+	w.servers[0].front.Start()
+	s.crash()
+	w.run(2*time.Second, nil)
+	if all > 2*(most+leastPiece) || all <= most {
+		t.Errorf("%d bytes were under way or pending, allowed %d", all, 2*most)
+	}
+	if c.mark() == 0 || len(c.moves) < 2 {
+		t.Errorf("%d moves", len(c.moves))
+	}
+}

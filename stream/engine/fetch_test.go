@@ -75,7 +75,7 @@ func TestFetchAgreesWithABitmap(t *testing.T) {
 			f.Expect = total
 		}
 		f.begin(0, 1)
-		paths := []*path{{win: newWindow()}, {win: newWindow()}}
+		paths := []*path{{win: newWindow(maxWindow)}, {win: newWindow(maxWindow)}}
 		for step := range Instant(20000) {
 			if f.done() {
 				break
@@ -157,7 +157,7 @@ func (m *model) bring(t *testing.T, rng *rand.Rand, f *Fetch, p *path, pos, n in
 
 // A piece behind a hole makes the hole a gap, and two newer datagrams make it due.
 func TestGapBecomesDueAfterTwoNewerDatagrams(t *testing.T) {
-	p := &path{win: newWindow()}
+	p := &path{win: newWindow(maxWindow)}
 	f := &Fetch{Buf: make([]byte, 8000), Expect: 8000}
 	f.begin(0, 1)
 	f.next(0, p, 8000, 8000)
@@ -181,7 +181,7 @@ func TestGapBecomesDueAfterTwoNewerDatagrams(t *testing.T) {
 
 // A datagram that only came late fills its gap, and nothing is asked for again.
 func TestLateDatagramFillsItsGap(t *testing.T) {
-	p := &path{win: newWindow()}
+	p := &path{win: newWindow(maxWindow)}
 	f := &Fetch{Buf: make([]byte, 4000), Expect: 4000}
 	f.begin(0, 1)
 	f.next(0, p, 4000, 4000)

@@ -98,7 +98,7 @@ func (p *path) attempting() bool { return p.state == pathHello || p.state == pat
 func (p *path) room() int {
 	busy := p.outstanding - p.pending
 	switch {
-	case p.asks >= maxPathAsks || p.pending >= maxPending:
+	case p.asks >= maxPathAsks || p.pending >= min(maxPending, p.win.most):
 		return 0
 	case busy == 0:
 		return max(p.win.allowed(), 2*leastPiece)

@@ -87,6 +87,21 @@ func (c *Client) fill(now Instant, p *path, demand, ahead *fetchQueue) {
 	c.sendPacket(p, k)
 }
 
+// room is how many bytes more may be asked for on a path. What comes on others
+// arrives in the same socket; what is pending may come as well, all at once.
+func (c *Client) room(p *path) int {
+	busy, all := 0, 0
+	for _, q := range c.paths {
+		busy += q.outstanding - q.pending
+		all += q.outstanding
+	}
+	room := min(c.most-busy, 2*c.most-all)
+	if p.outstanding == 0 {
+		room = max(room, 2*leastPiece) // something is always under way, on each
+	}
+	return min(p.room(), room)
+}
+
 // request takes what a fetch misses and the window allows, and marks it as sent
 // on p. Without ranges there is nothing to send now.
 func (c *Client) request(now Instant, p *path, f *Fetch) wire.Read {
@@ -100,7 +115,7 @@ func (c *Client) request(now Instant, p *path, f *Fetch) wire.Read {
 	}
 	piece := p.win.piece()
 	for int(r.N) < wire.MaxRanges {
-		from, to, ok := f.next(now, p, piece, p.room())
+		from, to, ok := f.next(now, p, piece, c.room(p))
 		if !ok {
 			break
 		}

@@ -42,7 +42,7 @@ func TestFetchAloneTakesBytesOfOneServer(t *testing.T) {
 	}
 	f.alone = true
 	p.c.Flush(p.w.now)
-	other := &path{server: &server{named: true, id: ServerID{9}}, win: newWindow()}
+	other := &path{server: &server{named: true, id: ServerID{9}}, win: newWindow(maxWindow)}
 	p.c.data(p.w.now, other, &wire.Data{ID: f.id, Total: uint32(f.limit), Payload: make([]byte, 1000)}, 1)
 	if len(f.Servers) > 0 || f.asks[0].from > 0 {
 		t.Error("bytes of another server are taken")

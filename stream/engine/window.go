@@ -24,6 +24,7 @@ import "time"
 // receiver here, because the target pulls.
 type window struct {
 	bytes     int // the window
+	most      int // that it grows to
 	slowStart bool
 	steep     int // samples in a row that speak against slow start
 
@@ -43,7 +44,10 @@ type window struct {
 	limited  bool          // the window, not the reader, was the limit in this round
 }
 
-func newWindow() window { return window{bytes: initialWindow, slowStart: true} }
+// newWindow makes a window that grows to most bytes.
+func newWindow(most int) window {
+	return window{bytes: min(initialWindow, most), most: most, slowStart: true}
+}
 
 // allowed is how many bytes may be under way now.
 func (w *window) allowed() int {
@@ -112,7 +116,7 @@ func (w *window) baseOr(d time.Duration) time.Duration {
 func (w *window) received(now Instant, n int, smoothed time.Duration) {
 	w.got += n
 	if w.slowStart && w.limited {
-		w.bytes = min(w.bytes+n, maxWindow)
+		w.bytes = min(w.bytes+n, w.most)
 	}
 	if w.draining && now.Sub(w.drained) > drainMost*smoothed {
 		w.draining = false // no sample has come of it
@@ -147,7 +151,7 @@ func (w *window) endRound(now Instant) {
 	case w.lost*heavyLossPart > w.got+w.lost && w.lost > heavyLossBytes:
 		w.shrink(now, heavyShrink)
 	case w.limited && !w.slowStart:
-		w.bytes = min(w.bytes+w.step(), maxWindow)
+		w.bytes = min(w.bytes+w.step(), w.most)
 	}
 }
 
