@@ -22,6 +22,14 @@ type Image interface {
 	Check(level int, index int64) error
 }
 
+// QuickImage is an Image that may have what is asked for in memory.
+type QuickImage interface {
+	Image
+	// TryReadAnswer is ReadAnswer that never waits. When it is false, for whatever
+	// reason, ReadAnswer will tell. Receive loops call it.
+	TryReadAnswer(p []byte, level int, first int64, count int, from int64) (n int, total int64, ok bool)
+}
+
 // BadObject is an error that names the object it is about.
 type BadObject interface {
 	error

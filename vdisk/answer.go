@@ -13,6 +13,28 @@ import (
 type scratch struct {
 	record record
 	buf    [maxRecord]byte
+	quick  bool // nothing may be waited for
+}
+
+// errWouldWait means that bytes are not in memory.
+var errWouldWait = errors.New("bytes are not in memory")
+
+// quickReader is a backing that can tell whether bytes are in memory.
+type quickReader interface {
+	// tryReadAt fills p from off if that needs no waiting. False says nothing about why.
+	tryReadAt(p []byte, off int64) bool
+}
+
+// readAt fills p from off.
+func (s *scratch) readAt(data backing, p []byte, off int64) error {
+	if !s.quick {
+		_, err := data.ReadAt(p, off)
+		return err
+	}
+	if q, ok := data.(quickReader); ok && q.tryReadAt(p, off) {
+		return nil
+	}
+	return errWouldWait
 }
 
 var scratches = sync.Pool{New: func() any { return new(scratch) }}
@@ -33,6 +55,24 @@ type run struct {
 // work again. It does not check the bytes: the reader does, against the tree. It does not allocate in steady
 // state.
 func (v *Version) ReadAnswer(p []byte, level int, first int64, count int, from int64) (n int, total int64, err error) {
+	s := scratches.Get().(*scratch)
+	defer scratches.Put(s)
+	s.quick = false
+	return v.answer(s, p, level, first, count, from)
+}
+
+// TryReadAnswer is ReadAnswer for who must not wait: it reads only what the system has in memory. When it is
+// false, for whatever reason, nothing is known and ReadAnswer will tell.
+func (v *Version) TryReadAnswer(p []byte, level int, first int64, count int, from int64) (n int, total int64, ok bool) {
+	s := scratches.Get().(*scratch)
+	defer scratches.Put(s)
+	s.quick = true
+	n, total, err := v.answer(s, p, level, first, count, from)
+	return n, total, err == nil
+}
+
+// answer reads a part of an answer; see ReadAnswer.
+func (v *Version) answer(s *scratch, p []byte, level int, first int64, count int, from int64) (n int, total int64, err error) {
 	if level < 0 || level > v.levels || first < 0 || count < 1 || from < 0 ||
 		first > v.seal.shape.Count(level)-int64(count) {
 		return 0, 0, ErrRange
@@ -40,8 +80,6 @@ func (v *Version) ReadAnswer(p []byte, level int, first int64, count int, from i
 	if err := v.damage.refuse(level, first, count); err != nil {
 		return 0, 0, err
 	}
-	s := scratches.Get().(*scratch)
-	defer scratches.Put(s)
 	var r run
 	loaded := int64(-1)
 	for i := first; i < first+int64(count); i++ {
@@ -72,38 +110,51 @@ func (v *Version) ReadAnswer(p []byte, level int, first int64, count int, from i
 			r.last = i
 			continue
 		}
-		if err := v.read(p, r, level); err != nil {
+		if err := v.read(s, p, r, level); err != nil {
 			return 0, 0, err
 		}
 		r = run{at: begin + skip - from, file: at.offset + skip, length: length, last: i}
 	}
-	if err := v.read(p, r, level); err != nil {
+	if err := v.read(s, p, r, level); err != nil {
 		return 0, 0, err
 	}
 	return int(r.at + r.length), total, nil
 }
 
 // read reads one run into p. When the file ends too early, the run's last object is surely among the lost.
-func (v *Version) read(p []byte, r run, level int) error {
+func (v *Version) read(s *scratch, p []byte, r run, level int) error {
 	if r.length == 0 {
 		return nil
 	}
-	_, err := v.data.ReadAt(p[r.at:r.at+r.length], r.file)
-	if err == nil {
-		return nil
+	err := s.readAt(v.data, p[r.at:r.at+r.length], r.file)
+	if err == nil || s.quick {
+		return err
 	}
 	if errors.Is(err, io.EOF) {
-		return &DamagedError{level, r.last, "the file was cut"}
+		return v.fence(&DamagedError{level, r.last, "the file was cut"})
 	}
+	v.failed()
 	return fmt.Errorf("read %s version %d: %w", v.seal.name, v.seal.number, err)
+}
+
+// fence remembers an object that was found bad by reading it.
+func (v *Version) fence(bad *DamagedError) error {
+	if v.damage.note(bad.Level, bad.Index, bad.Reason, true) {
+		v.noticed()
+	}
+	return bad
 }
 
 // unlocated turns an error of locate into one about the object that was wanted.
 func (v *Version) unlocated(err error, level int, index int64) error {
+	if err == errWouldWait {
+		return err
+	}
 	var bad *locatorError
 	if errors.As(err, &bad) {
-		return &DamagedError{level, index, bad.Error()}
+		return v.fence(&DamagedError{level, index, bad.Error()})
 	}
+	v.failed()
 	return fmt.Errorf("read %s version %d: %w", v.seal.name, v.seal.number, err)
 }
 
@@ -160,7 +211,7 @@ const fanoutShift = 6
 // load reads the record of page (level, index) from at and keeps it.
 func (v *Version) load(s *scratch, at place, level int, index int64) error {
 	buf := s.buf[:at.length]
-	if _, err := v.data.ReadAt(buf, at.offset); err != nil {
+	if err := s.readAt(v.data, buf, at.offset); err != nil {
 		if errors.Is(err, io.EOF) {
 			return &locatorError{level, index, errors.New("the file was cut")}
 		}

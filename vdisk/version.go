@@ -47,7 +47,7 @@ func Open(path string) (*Version, error) {
 		f.Close()
 		return nil, err
 	}
-	return openBacking(path, f, st.Size())
+	return openBacking(path, quickened(f), st.Size())
 }
 
 // openBacking opens a replica of size bytes. It owns data, also after an error.

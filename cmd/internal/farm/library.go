@@ -68,6 +68,11 @@ func (i *image) ReadAnswer(p []byte, level int, first int64, count int, from int
 	return n, total, err
 }
 
+// TryReadAnswer reads stored objects that the system has in memory.
+func (i *image) TryReadAnswer(p []byte, level int, first int64, count int, from int64) (int, int64, bool) {
+	return i.version.Load().TryReadAnswer(p, level, first, count, from)
+}
+
 // Check reads one object again and fences it when it is bad.
 func (i *image) Check(level int, index int64) error {
 	return nameObject(i.version.Load().Check(level, index))
@@ -87,7 +92,7 @@ func nameObject(err error) error {
 	return err
 }
 
-var _ stream.Image = (*image)(nil)
+var _ stream.QuickImage = (*image)(nil)
 
 func newLibrary(stores []*vdisk.Store) *library {
 	return &library{stores: stores, open: map[Content]*shelved{}}
