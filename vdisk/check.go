@@ -138,13 +138,18 @@ func (c *checker) object(level int, index int64) error {
 // above it, is fenced; a good one no longer is; one that could not be read is noted.
 func (v *Version) learn(level int, index int64, err error) {
 	var bad *DamagedError
+	var news bool
 	switch {
 	case err == nil:
-		v.damage.clear(level, index)
+		news = v.damage.clear(level, index)
 	case errors.As(err, &bad):
-		v.damage.note(bad.Level, bad.Index, bad.Reason, true)
+		news = v.damage.note(bad.Level, bad.Index, bad.Reason, true)
 	default:
 		v.damage.note(level, index, "cannot be read: "+err.Error(), false)
+		v.failed()
+	}
+	if news {
+		v.noticed()
 	}
 }
 

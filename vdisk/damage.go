@@ -48,14 +48,14 @@ func (d *damage) refuse(level int, first int64, count int) error {
 	return nil
 }
 
-// note remembers that an object is bad; fence says that it must not be served.
-func (d *damage) note(level int, index int64, reason string, fence bool) {
+// note remembers that an object is bad; fence says that it must not be served. It tells whether that is news.
+func (d *damage) note(level int, index int64, reason string, fence bool) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	key := objectKey{level, index}
 	have, known := d.found[key]
 	if !known && len(d.found) >= maxDamage {
-		return
+		return false
 	}
 	if d.found == nil {
 		d.found = make(map[objectKey]Damage)
@@ -63,20 +63,24 @@ func (d *damage) note(level int, index int64, reason string, fence bool) {
 	if fence && !have.Fenced {
 		d.fenced.Add(1)
 	}
-	d.found[key] = Damage{
+	now := Damage{
 		Part: object(level, index), Level: level, Index: index, Fenced: fence || have.Fenced, Reason: reason,
 	}
+	d.found[key] = now
+	return now != have
 }
 
-// clear forgets an object that was found good.
-func (d *damage) clear(level int, index int64) {
+// clear forgets an object that was found good, and tells whether it was known as bad.
+func (d *damage) clear(level int, index int64) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	key := objectKey{level, index}
-	if d.found[key].Fenced {
+	have, known := d.found[key]
+	if have.Fenced {
 		d.fenced.Add(-1)
 	}
 	delete(d.found, key)
+	return known
 }
 
 func (d *damage) list() []Damage {

@@ -55,11 +55,25 @@ type mark struct {
 	mtime, ctime  unix.Timespec
 }
 
-// markOf looks at a regular file.
-func markOf(path string) (mark, bool) {
+// markOf looks at a regular file; errNoFile means that it is something else.
+func markOf(path string) (mark, error) {
 	var st unix.Stat_t
-	if unix.Stat(path, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return mark{}, false
+	if err := unix.Stat(path, &st); err != nil {
+		return mark{}, err
 	}
-	return mark{uint64(st.Dev), st.Ino, st.Size, st.Mtim, st.Ctim}, true
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return mark{}, errNoFile
+	}
+	return mark{uint64(st.Dev), st.Ino, st.Size, st.Mtim, st.Ctim}, nil
+}
+
+// uncache asks that the next read of a part of a file goes to what the file lies on.
+func uncache(b backing, off, length int64) {
+	f, ok := b.(*os.File)
+	if !ok {
+		return
+	}
+	if raw, err := f.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { _ = unix.Fadvise(int(fd), off, length, unix.FADV_DONTNEED) }) // a wish
+	}
 }

@@ -33,14 +33,19 @@ type mark struct {
 	mtime time.Time
 }
 
-// markOf looks at a regular file.
-func markOf(path string) (mark, bool) {
+// markOf looks at a regular file; errNoFile means that it is something else.
+func markOf(path string) (mark, error) {
 	st, err := os.Stat(path)
-	if err != nil || !st.Mode().IsRegular() {
-		return mark{}, false
+	if err != nil {
+		return mark{}, err
 	}
-	return mark{st.Size(), st.ModTime()}, true
+	if !st.Mode().IsRegular() {
+		return mark{}, errNoFile
+	}
+	return mark{st.Size(), st.ModTime()}, nil
 }
+
+func uncache(backing, int64, int64) {}
 
 func inUse(*os.File, string) string { return "" }
 

@@ -69,15 +69,16 @@ type item struct {
 	version *Version // when it is a usable version; the store is one of its users
 	bad     string   // when it should be one
 	again   bool     // what is wrong may pass without the file changing
+	failed  error    // why what the file lies on could not be read
 	image   *Image   // when it is something that could be imported
 }
 
 // examine finds out what a file is. It gives nil for a file that is of no interest.
-func examine(dir, name string, m mark) *item {
+func examine(dir, name string, m mark, open func(string) (*Version, error)) *item {
 	path := filepath.Join(dir, name)
 	it := &item{mark: m}
 	if strings.HasSuffix(name, Extension) {
-		v, err := Open(path)
+		v, err := open(path)
 		if err == nil {
 			if want := FileName(v.Name(), v.Number()); want != name {
 				v.Close()
@@ -90,7 +91,13 @@ func examine(dir, name string, m mark) *item {
 		var needs *NeedsVersionError
 		known := errors.Is(err, ErrNotVDisk) || errors.Is(err, ErrIncomplete) || errors.Is(err, ErrDamaged) ||
 			errors.Is(err, ErrNewer) || errors.As(err, &needs)
-		it.bad, it.again = strings.TrimPrefix(err.Error(), "open "+path+": "), !known
+		if it.bad = strings.TrimPrefix(err.Error(), "open "+path+": "); known {
+			return it
+		}
+		it.bad, it.again = unreadable(err), true
+		if storeFailed(err) {
+			it.failed = err
+		}
 		return it
 	}
 	if !slices.Contains(imageExtensions, strings.ToLower(filepath.Ext(name))) || m.size == 0 {

@@ -20,6 +20,9 @@ const (
 	scanEvery = time.Second
 	// settle is how long the events of one change are gathered before the store is looked through.
 	settle = 50 * time.Millisecond
+	// noticeEvery is the time between two looks for the sake of what readers and checks have found; the first is at
+	// once.
+	noticeEvery = 250 * time.Millisecond
 	// stuckAfter is how long a folder may take to answer before it is reported.
 	stuckAfter = 5 * time.Second
 )
@@ -38,6 +41,9 @@ type StoreOptions struct {
 type Store struct {
 	name, dir string
 	changed   func(Inventory)
+	noticed   chan struct{}                  // has an entry when a version has something to tell
+	every     time.Duration                  // scanEvery
+	open      func(string) (*Version, error) // Open
 
 	scanning sync.Mutex // held while a scan runs; taken before mu
 	mu       sync.Mutex
@@ -54,7 +60,7 @@ type Store struct {
 func NewStore(name, dir string, o StoreOptions) *Store {
 	return &Store{
 		name: name, dir: dir, changed: o.Changed, items: map[string]*item{}, listed: Inventory{Store: name, Dir: dir},
-		problem: "was not looked at yet",
+		problem: "was not looked at yet", noticed: make(chan struct{}, 1), every: scanEvery, open: Open,
 	}
 }
 
@@ -64,9 +70,9 @@ func (s *Store) Name() string { return s.name }
 // Dir gives its folder.
 func (s *Store) Dir() string { return s.dir }
 
-// Run keeps the inventory up to date until ctx ends, by events of the file system and by looking through the
-// folder every second. A folder that goes away is reported in the inventory and picked up again when it is
-// back. Run gives the error of ctx.
+// Run keeps the inventory up to date until ctx ends, by events of the file system, by looking through the folder every
+// second, and at once when a version was found damaged or cannot be read. A folder that goes away or fails is
+// reported in the inventory and picked up again when it is back. Run gives the error of ctx.
 func (s *Store) Run(ctx context.Context) error {
 	// Without a watcher (no more inotify instances) the scan every second has to do.
 	watcher, err := fsnotify.NewWatcher()
@@ -87,9 +93,10 @@ func (s *Store) Run(ctx context.Context) error {
 			_ = watcher.Add(s.dir) // tried again at the next scan
 		}
 	}
-	tick := time.NewTicker(scanEvery)
+	tick := time.NewTicker(s.every)
 	defer tick.Stop()
 	var due <-chan time.Time
+	var looked time.Time // when a notice was followed last
 	watch()
 	s.Scan()
 	for {
@@ -106,7 +113,16 @@ func (s *Store) Run(ctx context.Context) error {
 			if !errors.Is(err, fsnotify.ErrEventOverflow) {
 				_ = watcher.Remove(s.dir)
 			}
+		case <-s.noticed:
+			if rest := noticeEvery - time.Since(looked); rest > 0 {
+				if due == nil {
+					due = time.After(rest)
+				}
+				continue
+			}
+			looked = time.Now()
 		case <-due:
+			looked = time.Now()
 		case <-tick.C:
 		}
 		due = nil
@@ -127,34 +143,68 @@ func (s *Store) Scan() {
 	s.began = time.Now()
 	before, back := s.items, s.problem != ""
 	s.mu.Unlock()
-	next, err := rescan(s.dir, before, back)
+	next, err := s.rescan(before, back)
 	s.replace(before, next, err)
 }
 
-// rescan examines what is new or was changed in a folder, and takes over the rest of before; when the folder
-// is just back, only those that can be read.
-func rescan(dir string, before map[string]*item, back bool) (map[string]*item, error) {
-	entries, err := os.ReadDir(dir)
+// openVersion opens a version that tells the store what is found about it.
+func (s *Store) openVersion(path string) (*Version, error) {
+	v, err := s.open(path)
+	if err != nil {
+		return nil, err
+	}
+	v.notice = func() {
+		select {
+		case s.noticed <- struct{}{}:
+		default: // there will be a look already
+		}
+	}
+	return v, nil
+}
+
+// errNoFile means that a name in a store is none of a file.
+var errNoFile = errors.New("is not a file")
+
+// rescan examines what is new, was changed or failed in the folder, and takes over the rest of before; when the folder
+// is just back, only those that can be read. A folder in which every version fails has failed itself: the error says
+// so, and all stays as it is until it is back.
+func (s *Store) rescan(before map[string]*item, back bool) (map[string]*item, error) {
+	entries, err := os.ReadDir(s.dir)
 	if err != nil {
 		return before, err
 	}
 	next := make(map[string]*item, len(before))
+	usable := 0
+	var failed error
 	for _, e := range entries {
 		name := e.Name()
 		if strings.HasPrefix(name, ".") || e.IsDir() {
 			continue
 		}
-		m, ok := markOf(filepath.Join(dir, name))
-		if !ok {
-			continue // gone again, or no file
+		m, err := markOf(filepath.Join(s.dir, name))
+		if err != nil {
+			if storeFailed(err) && strings.HasSuffix(name, Extension) {
+				next[name] = &item{bad: unreadable(err), again: true, failed: err}
+				failed = err
+			}
+			continue // else gone again, or no file
 		}
 		it := before[name]
-		if it == nil || it.mark != m || it.again || back && it.version != nil && !it.version.readable() {
-			it = examine(dir, name, m)
+		if it == nil || it.mark != m || it.again || it.version != nil && !it.version.sound(back) {
+			it = examine(s.dir, name, m, s.openVersion)
 		}
-		if it != nil {
-			next[name] = it
+		switch {
+		case it == nil:
+			continue
+		case it.version != nil:
+			usable++
+		case it.failed != nil:
+			failed = it.failed
 		}
+		next[name] = it
+	}
+	if failed != nil && usable == 0 {
+		return before, failed
 	}
 	return next, nil
 }
@@ -180,7 +230,7 @@ func (s *Store) replace(before, next map[string]*item, err error) {
 	s.items, s.began, s.problem = next, time.Time{}, ""
 	inv := list(next)
 	if err != nil {
-		s.problem = "cannot be read: " + err.Error()
+		s.problem = unreadable(err)
 		inv = Inventory{Problem: s.problem}
 	}
 	inv.Store, inv.Dir, inv.Serial = s.name, s.dir, s.listed.Serial

@@ -20,11 +20,14 @@ import (
 const patience = 20 * time.Second
 
 // running starts a store and gives the inventories as they change.
-func running(t *testing.T, dir string) (*Store, func(what string, ok func(Inventory) bool) Inventory) {
+func running(t *testing.T, dir string, how ...func(*Store)) (*Store, func(what string, ok func(Inventory) bool) Inventory) {
 	t.Helper()
 	t.Cleanup(func() { goleak.VerifyNone(t) })
 	changes := make(chan Inventory, 100)
 	s := NewStore("main", dir, StoreOptions{Changed: func(i Inventory) { changes <- i }})
+	for _, set := range how {
+		set(s)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- s.Run(ctx) }()

@@ -29,6 +29,8 @@ type Version struct {
 	cache   *cache
 	damage  damage
 	users   atomic.Int64
+	failing atomic.Bool // the system could not read something, and the file was not probed since
+	notice  func()      // called when Damage has changed or failing was set; nil, or set before the version is shared
 }
 
 // Open opens the replica in the file at path, whatever the file is called. It checks the header and the seal;
@@ -167,11 +169,4 @@ func (v *Version) Close() error {
 		panic("vdisk: Version closed more often than opened")
 	}
 	return v.data.Close()
-}
-
-// readable reports whether the file can still be read at all.
-func (v *Version) readable() bool {
-	var b [1]byte
-	_, err := v.data.ReadAt(b[:], 0)
-	return err == nil
 }

@@ -75,11 +75,22 @@ func TestAFileSystemThatFailsInUseIsSurvived(t *testing.T) {
 	r.goesOn()
 	await(t, target.Process, "→ "+f.Servers[1].Name)
 	logged(t, a.Process, "store cannot be read")
-	checkDisk(t, attach(t, f, "t2"), diskSize) // wherever it is sent first
+	logged(t, a.Process, "the store is not there")
+	eventually(t, "the farm knows that the store is gone", func() bool { return !holds(t, f.Servers[1], a) })
+	second := attach(t, f, "t2")
+	if line := await(t, second.Process, " serves "); !strings.Contains(line, f.Servers[1].Name) {
+		t.Errorf("a server whose disk has failed got a target: %s", line)
+	}
+	checkDisk(t, second, diskSize)
 	sh(t, "umount", "-l", a.Store)
 	logged(t, a.Process, "file gone")
 	sh(t, "mount", "-o", "loop", disk+".repaired", a.Store)
 	logged(t, a.Process, "vDisk found")
+	eventually(t, "the farm knows that the store is back", func() bool { return holds(t, f.Servers[1], a) })
+	third := attach(t, f, "t3")
+	if line := await(t, third.Process, " serves "); !strings.Contains(line, a.Name) {
+		t.Errorf("the disk is back, and its server is not chosen: %s", line)
+	}
 	f.Servers[1].Kill()
 	r.goesOn()
 }
