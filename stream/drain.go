@@ -51,14 +51,23 @@ func (s *Server) StopStream(ctx context.Context, reason wire.GoingAwayReason, de
 	}
 }
 
-// StartStream accepts log-ins again.
+// StartStream accepts log-ins again. Targets that were asked to move and have not
+// yet stay; a stop that waits for them must have been ended before.
 func (s *Server) StartStream() {
 	s.frontMu.Lock()
 	s.front.Start()
 	s.frontMu.Unlock()
 	s.draining.Store(nil)
+	now := s.now()
 	for _, e := range s.table.all(nil) {
-		e.leaving.Store(false)
+		e.mu.Lock()
+		if e.leaving != nil {
+			e.leaving = nil
+			e.session.Stay(now)
+			e.session.Tick(now)
+			s.clock.hurry(e)
+		}
+		s.release(e, nil)
 	}
 }
 
@@ -89,16 +98,17 @@ func (s *Server) beginDrain(reason wire.GoingAwayReason, deadline time.Duration)
 		if e.confirmed && !e.session.Ended() {
 			d.sendAway(e, engine.Slot(i, len(all), deadline))
 		}
-		s.release(e)
+		s.release(e, nil)
 	}
 	return d
 }
 
 // sendAway asks one target to move. Its session is locked.
 func (d *drain) sendAway(e *entry, slot time.Duration) {
-	if e.leaving.Swap(true) {
+	if e.leaving == d {
 		return
 	}
+	e.leaving = d
 	now := d.s.now()
 	f := wire.GoingAway{Number: uint32(d.end), Reason: d.reason, SlotMS: uint32(slot.Milliseconds())}
 	if a := d.s.cfg.Admitter.Alternates(e.session.Who, e.session.Disk.Content); len(a.List) > 0 {
@@ -143,7 +153,7 @@ func (d *drain) close() Drained {
 	for _, e := range d.entries() {
 		e.mu.Lock()
 		e.session.Close(wire.CodeStopped, "")
-		d.s.release(e)
+		d.s.release(e, nil)
 	}
 	return r
 }

@@ -9,14 +9,15 @@ import (
 
 // entry is a session in the table, with what the shell needs to serve it.
 type entry struct {
-	mu        sync.Mutex // guards session and counted
+	mu        sync.Mutex // guards session, confirmed and leaving
 	session   *engine.Session
 	image     Image
+	quick     QuickImage // image, or nil: it cannot be read without waiting
 	pool      *pool
 	out       *egress
 	confirmed bool        // the admitter has been told
 	waiting   atomic.Bool // stands in the clock's list
-	leaving   atomic.Bool // was asked to move
+	leaving   *drain      // that has asked it to move, nil when it may stay
 }
 
 // table finds sessions by index. The zero value is not ready; see newTable.

@@ -104,7 +104,7 @@ func (c *Client) prepareHello(p *path) error {
 // once for what is outstanding. What the old server goes on serving is left out.
 func (c *Client) prepareFlight(p *path) error {
 	var frames []byte
-	if p.why != ReasonGoingAway && p.why != ReasonRepair {
+	if !p.why.planned() && p.why != ReasonRepair {
 		frames = c.flightReads(p, secure.FlightRoom(c.ticket.blob))
 	}
 	head := wire.Resume{Index: p.index, Cipher: c.cfg.Cipher}

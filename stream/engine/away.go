@@ -23,13 +23,21 @@ func (s *Session) GoAway(now Instant, f wire.GoingAway, until Instant) {
 	s.away = awayState{active: true, frame: f, again: now, until: until}
 }
 
+// Stay takes the request to move back. A target that has not moved yet stays.
+func (s *Session) Stay(now Instant) {
+	if a := &s.away; a.active && a.frame.Reason != wire.AwayWithdrawn {
+		// Under a number of its own, so that the acknowledgement of the request is not taken for that of the withdrawal.
+		s.GoAway(now, wire.GoingAway{Number: a.frame.Number + 1, Reason: wire.AwayWithdrawn}, now.Add(awayAsks*awayAgain))
+	}
+}
+
 // tickAway repeats the request to move.
 func (s *Session) tickAway(now Instant) {
 	a := &s.away
 	if !a.active || now < a.again {
 		return
 	}
-	if optional := a.frame.Reason == wire.AwayRebalance; a.asked >= awayAsks || optional && now >= a.until {
+	if optional := a.frame.Reason == wire.AwayRebalance || a.frame.Reason == wire.AwayWithdrawn; a.asked >= awayAsks || optional && now >= a.until {
 		a.active = false
 		if !optional {
 			s.Close(wire.CodeStopped, "")
@@ -52,6 +60,7 @@ func (s *Session) awayAcked(now Instant, number uint32) {
 	if a := &s.away; a.active && !a.acked && number == a.frame.Number {
 		a.acked, a.told = true, true
 		a.again = now.Add(awayReminder)
+		a.active = a.frame.Reason != wire.AwayWithdrawn
 	}
 }
 

@@ -96,8 +96,11 @@ type Client struct {
 type moving struct {
 	active bool
 	number uint32
+	why    Reason
 	at     Instant // our slot
+	ends   Instant // then we stay; Never when staying is no choice
 	to     string  // proposed by the server
+	only   bool    // there and nowhere else
 }
 
 // pauseWatch holds an EventMoved back until reads flow again, so that it can

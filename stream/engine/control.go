@@ -49,7 +49,15 @@ func (c *Client) goingAway(now Instant, p *path, f wire.GoingAway) {
 		return
 	}
 	c.sendFrame(p, wire.GoingAwayAck{Number: f.Number})
-	p.server.note = f.Reason.String()
+	switch {
+	case f.Reason == wire.AwayWithdrawn:
+		c.withdrawn(p, f.Number-1)
+		return
+	case p.withdrawn == f.Number:
+		return // overtaken by its own withdrawal
+	case f.Reason != wire.AwayRebalance:
+		p.server.note = f.Reason.String()
+	}
 	if p.aux {
 		c.leave(now, p, wire.LeaveMoved)
 		return
@@ -58,7 +66,23 @@ func (c *Client) goingAway(now Instant, p *path, f wire.GoingAway) {
 		return
 	}
 	slot := min(time.Duration(f.SlotMS), time.Duration(f.DeadlineMS)/2) * time.Millisecond
-	c.move = moving{active: true, number: f.Number, at: now.Add(slot), to: f.Proposed}
+	c.move = moving{active: true, why: ReasonGoingAway, number: f.Number, at: now.Add(slot), ends: Never, to: f.Proposed}
+	switch f.Reason {
+	case wire.AwayRebalance:
+		c.move.why, c.move.only = ReasonRebalance, true
+		c.move.ends = now.Add(time.Duration(f.DeadlineMS) * time.Millisecond)
+	case wire.AwayStore:
+		c.move.why = ReasonStoreGone
+	}
+}
+
+// withdrawn: the server takes its request back, so we stay if we are still there.
+func (c *Client) withdrawn(p *path, number uint32) {
+	p.withdrawn = number
+	p.server.note = ""
+	if p == c.current && c.move.active && c.move.number == number {
+		c.stay()
+	}
 }
 
 // learn takes the ranked alternates.

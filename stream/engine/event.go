@@ -19,15 +19,22 @@ const (
 	ReasonRestarted               // the server does not know the session any more
 	ReasonRenewal                 // the keys have served their time
 	ReasonRepair                  // the serving server has no good copy of some chunk
+	ReasonRebalance               // the server named another one that has less to do
+	ReasonStoreGone               // the server cannot read the store that it serves from
 )
 
-var reasonText = [...]string{"log-in", "going away", "silent", "session closed", "server restarted", "renewal", "repair"}
+var reasonText = [...]string{"log-in", "going away", "silent", "session closed", "server restarted", "renewal", "repair", "rebalance", "store gone"}
 
 func (r Reason) String() string {
 	if int(r) < len(reasonText) {
 		return reasonText[r]
 	}
 	return "unknown"
+}
+
+// planned tells that the old server serves on until the new one does.
+func (r Reason) planned() bool {
+	return r == ReasonGoingAway || r == ReasonRenewal || r == ReasonRebalance || r == ReasonStoreGone
 }
 
 // EventKind tells events apart.

@@ -79,7 +79,7 @@ func (c *Client) driveDeadline() Instant {
 			d = earlier(d, c.lostAt.Add(c.cfg.FailAfter))
 		}
 	} else if c.move.active {
-		d = later(c.move.at, c.nextTry)
+		d = earlier(later(c.move.at, c.nextTry), c.move.ends)
 	}
 	if len(c.deferred) > 0 {
 		d = earlier(d, c.repairAt)
@@ -170,6 +170,10 @@ func (s *server) hopeful() bool { return s.state == 0 || s.state == wire.StateSe
 // seekPlanned opens a session with the server that was proposed, or the best
 // other one, while the old server goes on serving.
 func (c *Client) seekPlanned(now Instant) {
+	if now >= c.move.ends {
+		c.stay()
+		return
+	}
 	if now < c.move.at || now < c.nextTry {
 		return
 	}
@@ -179,7 +183,7 @@ func (c *Client) seekPlanned(now Instant) {
 	}
 	var best *server
 	for _, s := range c.servers {
-		if s == c.current.server || s.notBefore > now || c.attemptTo(s) != nil {
+		if s == c.current.server || s.notBefore > now || c.attemptTo(s) != nil || c.move.only && s.name != c.move.to {
 			continue
 		}
 		if best == nil || s.name != "" && s.name == c.move.to || !best.hopeful() && s.hopeful() && best.name != c.move.to {
@@ -187,8 +191,14 @@ func (c *Client) seekPlanned(now Instant) {
 		}
 	}
 	if best != nil {
-		c.attempt(now, best, ReasonGoingAway, 0, c.ticketFor(now, best, ReasonGoingAway))
+		c.attempt(now, best, c.move.why, 0, c.ticketFor(now, best, c.move.why))
 	}
+}
+
+// stay gives up a planned change of server.
+func (c *Client) stay() {
+	c.move.active = false
+	c.endAttempts()
 }
 
 // opened: a session has come about.
@@ -241,7 +251,7 @@ func (c *Client) adopt(now Instant, p *path) {
 // replace retires the path that served until now. A live one is left when what
 // was asked of it has come, a silent one at once; both are still listened to.
 func (c *Client) replace(now Instant, old, p *path) {
-	if p.why == ReasonGoingAway || p.why == ReasonRenewal {
+	if p.why.planned() {
 		old.leaveAt = now.Add(leaveWithin)
 		return
 	}

@@ -146,3 +146,99 @@ func TestAnOptionalMoveEndsNoSession(t *testing.T) {
 		t.Error("a target that does not answer is waited for")
 	}
 }
+
+// Targets that were asked to move and could not yet stay when the server takes the request back, although messages are
+// lost, and move when they are asked once more.
+func TestTargetsStayWhenTheStopIsTakenBack(t *testing.T) {
+	for seed := range uint64(4) {
+		w := newWorld(t, seed+1)
+		s, o := w.addServer("lab-a"), w.addServer("lab-b")
+		o.crash()
+		for range 6 {
+			c := w.addClient(2, 4, -1, s)
+			c.rest = 20 * time.Millisecond
+			c.e.up.delay, c.e.down.delay, c.e.loss = 50*time.Microsecond, 50*time.Microsecond, 0.2
+			c.start()
+		}
+		w.run(3*time.Second, nil)
+		s.stop(30 * time.Second)
+		w.run(2*time.Second, nil)
+		if n := len(s.sessions); n != 6 || !w.clients[0].c.move.active {
+			t.Fatalf("seed %d: %d of 6 targets are here, the first wants to move: %v", seed+1, n, w.clients[0].c.move.active)
+		}
+		s.stay()
+		w.run(time.Second, nil)
+		o.restart()
+		w.run(10*time.Second, nil)
+		for _, c := range w.clients {
+			if c.serving() != s || len(c.moves) > 0 || c.c.move.active {
+				t.Errorf("seed %d: %s does not stay: %+v", seed+1, c.name, c.moves)
+			}
+		}
+		for _, x := range s.list {
+			if x.away.active {
+				t.Errorf("seed %d: a target is still asked", seed+1)
+			}
+		}
+		s.stop(30 * time.Second)
+		if !w.run(5*time.Second, func() bool { return len(s.sessions) == 0 }) {
+			t.Errorf("seed %d: %d targets do not move when they are asked again", seed+1, len(s.sessions))
+		}
+	}
+}
+
+// A request that arrives after its own withdrawal moves nobody.
+func TestARequestOvertakenByItsWithdrawalIsVoid(t *testing.T) {
+	p := newPair(t, 1472)
+	c, path := p.c, p.c.current
+	ask := wire.GoingAway{Number: 7, Reason: wire.AwayStopped, DeadlineMS: 1000}
+	c.goingAway(p.w.now, path, wire.GoingAway{Number: 8, Reason: wire.AwayWithdrawn})
+	if c.goingAway(p.w.now, path, ask); c.move.active {
+		t.Error("the target moves")
+	}
+	ask.Number = 9
+	if c.goingAway(p.w.now, path, ask); !c.move.active {
+		t.Error("a new request does not count")
+	}
+}
+
+// A move says why: the store is gone, the server is stopped, another one has less to do. For the last reason a target
+// goes to the proposed server or, when that does not take it, stays.
+func TestAMoveSaysWhy(t *testing.T) {
+	for _, c := range []struct {
+		do   func(w *world, s *simServer)
+		want string
+	}{
+		{func(w *world, s *simServer) { s.stop(5 * time.Second) }, "going away"},
+		{func(w *world, s *simServer) { s.gone = true }, "store gone"},
+		{func(w *world, s *simServer) { s.balance("lab-c", 3*time.Second) }, "rebalance"},
+		{func(w *world, s *simServer) { s.balance("lab-d", 3*time.Second) }, ""},
+		{func(w *world, s *simServer) {
+			w.servers[2].denies = wire.CodeStarting
+			s.balance("lab-c", 3*time.Second)
+		}, ""},
+	} {
+		w := newWorld(t, 1)
+		for _, name := range []string{"lab-a", "lab-b", "lab-c"} {
+			w.addServer(name)
+		}
+		s := w.servers[0]
+		x := w.addClient(2, 4, -1, s)
+		x.rest = 5 * time.Millisecond
+		x.e.up.delay, x.e.down.delay = 50*time.Microsecond, 50*time.Microsecond
+		x.start()
+		w.run(time.Second, nil)
+		c.do(w, s)
+		w.run(6*time.Second, nil)
+		switch {
+		case c.want == "":
+			if len(x.moves) > 0 || x.serving() != s || x.c.move.active || s.list[0].away.active {
+				t.Errorf("it does not stay: %+v", x.moves)
+			}
+		case len(x.moves) != 1 || x.moves[0].Reason.String() != c.want || x.moves[0].Pause > 10*time.Millisecond:
+			t.Errorf("moves %+v, wanted one for %q", x.moves, c.want)
+		case c.want == "rebalance" && x.serving().name != "lab-c":
+			t.Errorf("it went to %s", x.serving().name)
+		}
+	}
+}

@@ -368,7 +368,7 @@ func (c *Client) busy(now Instant, p *path, m wire.Busy) {
 		}
 	}
 	if m.Instead != "" && p == c.current && !c.move.active {
-		c.move = moving{active: true, at: now.Add(c.spread(busyMove)), to: m.Instead}
+		c.move = moving{active: true, why: ReasonRebalance, at: now.Add(c.spread(busyMove)), ends: Never, to: m.Instead}
 	}
 }
 
@@ -400,7 +400,7 @@ func (c *Client) storeGone(now Instant, p *path) {
 		return
 	}
 	c.event(now, Event{Kind: EventDamaged, From: p.server.label(), Code: wire.CodeStoreGone, Text: p.server.note, Level: 0, Index: -1})
-	c.move = moving{active: true, at: now}
+	c.move = moving{active: true, why: ReasonStoreGone, at: now, ends: Never}
 }
 
 // suspectTail: datagrams are missing right behind one that brought bytes of a

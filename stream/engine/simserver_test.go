@@ -426,40 +426,6 @@ func (s *simServer) armFront() {
 	})
 }
 
-// stop is the planned stop of the stream service.
-func (s *simServer) stop(deadline time.Duration) {
-	s.do(func() {
-		s.front.Stop()
-		n := len(s.list)
-		for i, x := range append([]*simSession(nil), s.list...) {
-			if x.Ended() {
-				continue
-			}
-			proposed := ""
-			if alts := s.Alternates(x.Who, x.Disk.Content); len(alts.List) > 0 {
-				proposed = alts.List[0].Name
-			}
-			x.GoAway(s.clock(), wire.GoingAway{
-				Number: uint32(s.clock()), Reason: wire.AwayStopped, Proposed: proposed,
-				SlotMS: uint32(Slot(i, n, deadline).Milliseconds()),
-			}, s.clock().Add(deadline))
-			x.Tick(s.clock())
-			s.settle(x)
-		}
-		s.send()
-	})
-	s.later(deadline, func() {
-		if !s.front.Stopped() {
-			return
-		}
-		for _, x := range append([]*simSession(nil), s.list...) {
-			x.Close(wire.CodeStopped, "")
-			s.settle(x)
-		}
-		s.send()
-	})
-}
-
 func (s *simServer) crash() { s.dead, s.life = true, s.life+1 }
 
 // restart brings a dead server back, which remembers nothing but the epoch.

@@ -19,6 +19,7 @@ const (
 	AwayShutdown  GoingAwayReason = 2 // the server program ends
 	AwayRebalance GoingAwayReason = 3 // another server has less to do
 	AwayStore     GoingAwayReason = 4 // the store or this vDisk is being taken away
+	AwayWithdrawn GoingAwayReason = 5 // the request with the number before this one does not hold any more: stay
 )
 
 // String is the reason in words.
@@ -32,6 +33,8 @@ func (g GoingAwayReason) String() string {
 		return "rebalance"
 	case AwayStore:
 		return "store taken away"
+	case AwayWithdrawn:
+		return "withdrawn"
 	}
 	return "reason " + strconv.Itoa(int(g))
 }

@@ -158,6 +158,7 @@ func frameRows() []row {
 		frameRow("busy", Busy{ID: 7, RetryAfterMS: 20, Instead: "lab-a"}),
 		frameRow("failed", Failed{ID: 7, Level: 1, Index: 3, Code: CodeDamaged}),
 		frameRow("going-away", away),
+		frameRow("going-away withdrawn", GoingAway{Number: 3, Reason: AwayWithdrawn}),
 		frameRow("alternates", alternates),
 		frameRow("alternates none", Alternates{}),
 		frameRow("ticket", tableTicket),

@@ -365,7 +365,7 @@ func TestEnumsAreReadableAndUnknownOnesKeepTheirNumber(t *testing.T) {
 	for _, v := range []fmt.Stringer{
 		KindHello, KindHint, CipherAES256GCM, CipherChaCha20Poly1305, HintVersion, HintOtherFarm, HintUnknownSession, HintTicketRefused,
 		ResultAccept, ResultRefer, ResultBusy, ResultDeny, ModeStandard, ModePrivate, ModeMaintenance, LeaveDetached, LeaveMoved,
-		LeaveRenewed, LeaveShutdown, AwayStopped, AwayShutdown, AwayRebalance, AwayStore, StateServing, StateGoingAway, StateStopped,
+		LeaveRenewed, LeaveShutdown, AwayStopped, AwayShutdown, AwayRebalance, AwayStore, AwayWithdrawn, StateServing, StateGoingAway, StateStopped,
 		StateUnreachable, StateFull, StateNoReplica, Demand, ReadAhead, StatusGSO, FrameData,
 	} {
 		if s := v.String(); s == "" || strings.ContainsAny(s, "0123456789%") && !strings.Contains(s, "-") {
