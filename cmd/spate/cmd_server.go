@@ -101,7 +101,8 @@ func newStartStreamCommand(n *connection) *cobra.Command {
 		Use:   "start-stream NAME",
 		Short: "Let a server log targets in again",
 		Long: `Start the stream service of a server that stop-stream has stopped. Targets that log in from then on may get this
-server; those that others serve stay where they are.
+server; those that others serve stay where they are. When the stop is still under way it is taken back: targets
+that have not moved yet stay.
 ` + whereHelp + `
 
 Exit codes: 0 started, 1 failed, 2 wrong usage, 4 no server could be asked.`,

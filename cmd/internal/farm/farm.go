@@ -73,7 +73,7 @@ type Farm struct {
 	strangers strangers
 	sent      uint64 // bytes, at the last tell
 	sentAt    time.Time
-	stopping  bool // a stop of the stream service is under way
+	stop      *stop // of the stream service, that is under way; nil when none is
 }
 
 // rules is a farm file with the keys that it names.
@@ -238,7 +238,7 @@ func (f *Farm) tell() Tell {
 	}
 	f.sent, f.sentAt = sent, now
 	switch {
-	case f.stopping:
+	case f.stop != nil:
 		t.State = StreamLeaving
 	case s.Streaming():
 		t.State = StreamServing

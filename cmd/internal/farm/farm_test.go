@@ -225,6 +225,7 @@ type streams struct {
 	mu       sync.Mutex // guards the fields below
 	sessions []stream.SessionView
 	stopped  bool
+	stuck    chan struct{} // when not nil: StopStream closes it, and its targets do not move
 }
 
 func (s *streams) Sessions() []stream.SessionView {
@@ -245,10 +246,18 @@ func (s *streams) StartStream() {
 }
 func (s *streams) Epoch() uint32     { return 0 }
 func (s *streams) LearnEpoch(uint32) {}
-func (s *streams) StopStream(_ context.Context, _ wire.GoingAwayReason, _ time.Duration, progress func(stream.Drained)) stream.Drained {
+func (s *streams) StopStream(ctx context.Context, _ wire.GoingAwayReason, _ time.Duration, progress func(stream.Drained)) stream.Drained {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stopped = true
+	if s.stuck != nil {
+		n := len(s.sessions)
+		s.mu.Unlock()
+		close(s.stuck)
+		<-ctx.Done()
+		s.mu.Lock()
+		return stream.Drained{Total: n, Left: n}
+	}
 	d := stream.Drained{Total: len(s.sessions)}
 	for range s.sessions {
 		d.Moved++
@@ -371,6 +380,32 @@ func TestTwoServersWithOneVDiskManageEachOther(t *testing.T) {
 	}
 	if err := b.StartStream(t.Context(), "lab-a"); err != nil || !onA.Streaming() {
 		t.Errorf("start of a by b: %v", err)
+	}
+}
+
+func TestAStartTakesAStopBack(t *testing.T) {
+	a, onA := startFarm(t, "lab-a", t.TempDir())
+	onA.sessions = []stream.SessionView{{MAC: [6]byte{2, 0, 0, 0, 0, 7}, Confirmed: true}}
+	onA.stuck = make(chan struct{})
+	type result struct {
+		p   StopProgress
+		err error
+	}
+	ended := make(chan result, 1)
+	go func() { // received below
+		p, err := a.StopStream(t.Context(), StopRequest{Server: "lab-a", Force: true, Deadline: time.Hour}, nil)
+		ended <- result{p, err}
+	}()
+	<-onA.stuck
+	if err := a.StartStream(t.Context(), "lab-a"); err != nil || !onA.Streaming() {
+		t.Errorf("start during a stop: %v, streaming %v", err, onA.Streaming())
+	}
+	r := <-ended
+	if CodeOf(r.err) != ErrorUnfinished || !strings.Contains(r.err.Error(), "0 of 1 targets have moved, 1 stay") || !r.p.Done {
+		t.Errorf("the stop: %+v, %v", r.p, r.err)
+	}
+	if tell := a.tell(); tell.State != StreamServing {
+		t.Errorf("it tells the others that it is %s", tell.State)
 	}
 }
 

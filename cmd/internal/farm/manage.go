@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -103,15 +104,29 @@ func (f *Farm) startHere() error {
 		return Errorf(ErrorUnavailable, "server %s is still starting", f.o.Name)
 	}
 	f.mu.Lock()
-	stopping := f.stopping
+	under := f.stop
 	f.mu.Unlock()
-	if stopping {
-		return Errorf(ErrorConflict, "server %s is just moving its targets away; start it when that has ended", f.o.Name)
+	if under != nil {
+		under.takeBack()
 	}
 	(*s).StartStream()
 	f.log.Info("stream service started")
 	f.peers.report()
 	return nil
+}
+
+// stop is a stop of the stream service that is under way.
+type stop struct {
+	end       context.CancelFunc
+	ended     chan struct{} // closed when targets are not moved away any more
+	takenBack atomic.Bool
+}
+
+// takeBack ends the stop and waits until it has ended; targets that have not moved stay.
+func (s *stop) takeBack() {
+	s.takenBack.Store(true)
+	s.end()
+	<-s.ended
 }
 
 // stopHere moves the targets of this server away and stops its stream service.
@@ -131,9 +146,14 @@ func (f *Farm) stopHere(ctx context.Context, r StopRequest, progress func(StopPr
 		return p, Errorf(ErrorConflict, "%d of %d targets of %s would have nowhere to go (%s); nothing was stopped; --force stops it anyway",
 			len(p.Stranded), p.Total, f.o.Name, few(p.Stranded))
 	}
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	under := &stop{end: end, ended: make(chan struct{})}
 	f.mu.Lock()
-	busy := f.stopping
-	f.stopping = true
+	busy := f.stop != nil
+	if !busy {
+		f.stop = under
+	}
 	f.mu.Unlock()
 	if busy {
 		return p, Errorf(ErrorConflict, "the stream service of %s is being stopped already", f.o.Name)
@@ -148,12 +168,17 @@ func (f *Farm) stopHere(ctx context.Context, r StopRequest, progress func(StopPr
 		}
 	})
 	f.mu.Lock()
-	f.stopping = false
+	f.stop = nil
 	f.mu.Unlock()
+	close(under.ended)
 	f.peers.report()
 	p = p.with(d)
 	p.Done = true
-	f.log.Info("stream service stopped", zap.Int("moved", p.Moved), zap.Int("left", p.Left), zap.Duration("longest_pause", p.LongestPause),
+	if under.takenBack.Load() {
+		f.log.Info("stop of the stream service taken back", zap.Int("moved", p.Moved), zap.Int("stay", p.Left))
+		return p, Errorf(ErrorUnfinished, "the stop was taken back by a start of the stream service: %d of %d targets have moved, %d stay", p.Moved, p.Total, p.Left)
+	}
+	f.log.Info("stream service stopped", zap.Int("moved", p.Moved), zap.Int("silent", d.Silent), zap.Int("left", p.Left), zap.Duration("longest_pause", p.LongestPause),
 		zap.String(logging.KeyServer, f.o.Name))
 	if p.Left > 0 && ctx.Err() != nil {
 		return p, Errorf(ErrorUnfinished, "not waited for any longer: %d of %d targets are still here and go on being asked to move", p.Left, p.Total)
