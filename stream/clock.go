@@ -72,7 +72,7 @@ func (c *clock) tick(list []*entry) {
 		if now >= e.session.Deadline() {
 			e.session.Tick(now)
 		}
-		c.s.release(e)
+		c.s.release(e, nil)
 	}
 }
 

@@ -21,6 +21,11 @@ const (
 	// at once: enough for a store behind a network, harmless for one in memory.
 	poolQueue   = 8192
 	poolWorkers = 32
+	// loopQueue is how many reads of each priority may wait in a receive loop for
+	// their turn, before the pool gets them; after loopBurst of them what they gave
+	// is sent.
+	loopQueue = 256
+	loopBurst = 8
 	// helloQueue is how many first messages may wait for a handshake.
 	helloQueue = 1024
 	// cookieAbove: with more first messages waiting than this, addresses must

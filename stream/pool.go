@@ -12,13 +12,13 @@ import (
 
 // buffers is the bounded memory of answers on their way from disk to socket.
 type buffers struct {
-	small, large chan *buffer
+	small, large stock
 }
 
 // buffer holds a part of an answer. It belongs to the worker that took it, then
 // to the session it is given to, which frees it.
 type buffer struct {
-	home chan *buffer
+	home *stock
 	room []byte
 	n    int
 }
@@ -27,31 +27,52 @@ type buffer struct {
 func (b *buffer) Bytes() []byte { return b.room[:b.n] }
 
 // Free gives the buffer back.
-func (b *buffer) Free() { b.home <- b }
+func (b *buffer) Free() { b.home.free <- b }
 
-func newBuffers() *buffers {
-	return &buffers{small: make(chan *buffer, smallBuffers), large: make(chan *buffer, largeBuffers)}
-}
-
-// stock counts the buffers that were made, so that they are made as needed.
+// stock holds buffers of one size. They are made as they are needed.
 type stock struct {
+	free chan *buffer // has room for all
 	made atomic.Int64
-	max  int64
 	size int
 }
 
-func (s *stock) take(ctx context.Context, home chan *buffer) *buffer {
+func newBuffers() *buffers {
+	return &buffers{
+		small: stock{free: make(chan *buffer, smallBuffers), size: smallAnswer},
+		large: stock{free: make(chan *buffer, largeBuffers), size: largeAnswer},
+	}
+}
+
+// of gives the stock for answers of n bytes.
+func (b *buffers) of(n int) *stock {
+	if n <= smallAnswer {
+		return &b.small
+	}
+	return &b.large
+}
+
+// try takes a buffer for n bytes, or as many as one has; nil when all are in use.
+func (b *buffers) try(n int) *buffer {
+	s := b.of(n)
 	select {
-	case b := <-home:
+	case b := <-s.free:
 		return b
 	default:
 	}
-	if s.made.Add(1) <= s.max {
-		return &buffer{home: home, room: make([]byte, s.size)}
+	if s.made.Add(1) <= int64(cap(s.free)) {
+		return &buffer{home: s, room: make([]byte, s.size)}
 	}
 	s.made.Add(-1)
+	return nil
+}
+
+// take is try that waits until ctx ends.
+func (b *buffers) take(ctx context.Context, n int) *buffer {
+	if b := b.try(n); b != nil {
+		return b
+	}
 	select {
-	case b := <-home:
+	case b := <-b.of(n).free:
 		return b
 	case <-ctx.Done():
 		return nil
@@ -117,12 +138,7 @@ func (s *Server) do(ctx context.Context, j engine.Job) {
 		return
 	}
 	want := j.To - j.From
-	var b *buffer
-	if want <= smallAnswer {
-		b = s.smallStock.take(ctx, s.buffers.small)
-	} else {
-		b = s.largeStock.take(ctx, s.buffers.large)
-	}
+	b := s.buffers.take(ctx, want)
 	if b == nil {
 		return // shutting down
 	}
@@ -137,7 +153,7 @@ func (s *Server) do(ctx context.Context, j engine.Job) {
 	} else {
 		e.session.Complete(now, j, b, int(total))
 	}
-	s.postLocked(e)
+	s.postLocked(e, nil)
 	e.mu.Unlock()
 }
 

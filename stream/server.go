@@ -48,8 +48,6 @@ type Server struct {
 	outs    []*egress
 	buffers *buffers
 
-	smallStock, largeStock stock
-
 	frontMu sync.Mutex
 	front   *engine.Server // guarded by frontMu
 
@@ -85,7 +83,6 @@ func NewServer(cfg ServerConfig) *Server {
 	s := &Server{
 		cfg: cfg, log: cfg.Log, now: cfg.Now, rand: cfg.Random,
 		cookies: secure.NewCookies(cfg.Farm), table: newTable(), buffers: newBuffers(),
-		smallStock: stock{max: smallBuffers, size: smallAnswer}, largeStock: stock{max: largeBuffers, size: largeAnswer},
 		pools: make(map[string]*pool), hellos: make(chan hello, helloQueue),
 	}
 	s.clock = newClock(s)
@@ -110,7 +107,7 @@ func (s *Server) Run(ctx context.Context) error {
 	failed := make(chan error, len(s.outs))
 	for _, g := range s.outs {
 		all.Go(func() { g.run(ctx) })
-		all.Go(func() { failed <- s.receive(g) })
+		all.Go(func() { failed <- (&loop{s: s, g: g}).run() })
 	}
 	all.Go(func() { s.greet(ctx) })
 	all.Go(func() { s.clock.run(ctx) })
@@ -135,35 +132,16 @@ func (s *Server) Run(ctx context.Context) error {
 	return err
 }
 
-// receive is the loop of one socket. It never waits for a session's reads and
-// sends no data itself.
-func (s *Server) receive(g *egress) error {
-	b := udp.Batch{Buf: make([]byte, udp.MaxReceive)}
-	for {
-		err := g.conn.Receive(&b)
-		if err != nil {
-			var refused *udp.Refused
-			if errors.As(err, &refused) {
-				continue
-			}
-			return err
-		}
-		s.counters.received.Add(uint64(len(b.Data)))
-		s.take(g, &b)
-	}
-}
-
 // take handles a train. Its datagrams are mostly of one session, whose lock is
 // taken once.
-func (s *Server) take(g *egress, b *udp.Batch) {
-	now := s.now()
+func (s *Server) take(l *loop, now engine.Instant, b *udp.Batch) {
 	var held *entry
 	for d := range b.All() {
 		kind, err := wire.Peek(d)
 		if err == nil && kind == wire.KindSealed {
 			index, _ := wire.Index(d)
 			if held == nil || held.session.Index() != index {
-				s.release(held)
+				s.release(held, l)
 				if held = s.table.find(index); held != nil {
 					held.mu.Lock()
 				}
@@ -173,19 +151,20 @@ func (s *Server) take(g *egress, b *udp.Batch) {
 				continue
 			}
 		}
-		s.release(held)
+		s.release(held, l)
 		held = nil
-		s.takeFirst(now, g, kind, err, b, d)
+		s.takeFirst(now, l, kind, err, b, d)
 	}
-	s.release(held)
+	s.release(held, l)
 }
 
-// release does what the datagrams asked for and unlocks the session.
-func (s *Server) release(e *entry) {
+// release does what the datagrams asked for and unlocks the session. l is the
+// loop that calls, nil for anybody else.
+func (s *Server) release(e *entry, l *loop) {
 	if e == nil {
 		return
 	}
-	s.postLocked(e)
+	s.postLocked(e, l)
 	ended := e.session.Ended() && !e.session.HasOutput()
 	e.mu.Unlock()
 	if ended {
@@ -194,19 +173,19 @@ func (s *Server) release(e *entry) {
 }
 
 // takeFirst handles what belongs to no session yet.
-func (s *Server) takeFirst(now engine.Instant, g *egress, kind wire.Kind, err error, b *udp.Batch, d []byte) {
+func (s *Server) takeFirst(now engine.Instant, l *loop, kind wire.Kind, err error, b *udp.Batch, d []byte) {
 	switch {
 	case err != nil:
 		s.counters.foreign.Add(1)
 	case kind == wire.KindHello:
-		s.enqueueHello(g, b, d)
+		s.enqueueHello(l.g, b, d)
 	case kind == wire.KindResume:
-		s.resume(now, g, b, d)
+		s.resume(now, l, b, d)
 	case kind == wire.KindSealed:
 		s.frontMu.Lock()
 		answer := s.front.Unknown(now, d)
 		s.frontMu.Unlock()
-		s.answer(g, b.From, b.To, answer)
+		s.answer(l.g, b.From, b.To, answer)
 	default:
 		s.counters.foreign.Add(1)
 	}
@@ -278,7 +257,7 @@ func (s *Server) handshake(h hello) {
 }
 
 // resume takes a ticket flight.
-func (s *Server) resume(now engine.Instant, g *egress, b *udp.Batch, d []byte) {
+func (s *Server) resume(now engine.Instant, l *loop, b *udp.Batch, d []byte) {
 	if !s.cookies.Check1(d) {
 		s.counters.forged.Add(1)
 		return
@@ -294,19 +273,19 @@ func (s *Server) resume(now engine.Instant, g *egress, b *udp.Batch, d []byte) {
 	if !r.Made {
 		s.table.drop(index)
 	}
-	s.answer(g, b.From, b.To, r.Answer)
+	s.answer(l.g, b.From, b.To, r.Answer)
 	if r.Session == nil {
 		return
 	}
 	var e *entry
 	if r.Made {
-		e = s.adopt(r.Session, r.Session.Image, g)
+		e = s.adopt(r.Session, r.Session.Image, l.g)
 	} else {
 		e = r.Session.Owner.(*entry)
 	}
 	e.mu.Lock()
 	e.session.Flight(now, b.From, r.Frames)
-	s.release(e)
+	s.release(e, l)
 }
 
 // adopt puts a new session in the table.
@@ -314,6 +293,7 @@ func (s *Server) adopt(sess *engine.Session, image any, g *egress) *entry {
 	e := &entry{session: sess, out: g}
 	if im, ok := image.(Image); ok {
 		e.image = im
+		e.quick, _ = im.(QuickImage)
 		e.pool = s.poolFor(im.Store())
 	}
 	sess.Owner = e
@@ -352,9 +332,9 @@ func (s *Server) poolFor(store string) *pool {
 }
 
 // postLocked does what a session wants after a step: it is told to the
-// admitter, gets its offer, its reads go to the pool, its output in line. The
-// session's lock is held.
-func (s *Server) postLocked(e *entry) {
+// admitter, gets its offer, its reads go to the loop l or to the pool, its
+// output in line. The session's lock is held.
+func (s *Server) postLocked(e *entry, l *loop) {
 	sess := e.session
 	if sess.Confirmed() && !e.confirmed && !sess.Ended() {
 		e.confirmed = true
@@ -373,23 +353,32 @@ func (s *Server) postLocked(e *entry) {
 		s.front.Offer(s.now(), sess)
 		s.frontMu.Unlock()
 	}
-	s.submitLocked(e)
+	s.submitLocked(e, l)
 	if sess.HasOutput() {
 		e.out.add(sess)
+		if l == nil || l.g != e.out {
+			e.out.call()
+		}
 	}
 }
 
-// submitLocked hands a session's reads to the pool.
-func (s *Server) submitLocked(e *entry) {
+// submitLocked hands a session's reads to the loop or to the pool.
+func (s *Server) submitLocked(e *entry, l *loop) {
 	var room [16]engine.Job
-	jobs := e.session.Jobs(room[:0])
-	if len(jobs) == 0 {
-		return
-	}
-	for _, j := range jobs {
-		if !e.pool.submit(j) {
-			e.session.Refuse(j)
+	for _, j := range e.session.Jobs(room[:0]) {
+		switch {
+		case l == nil || !l.offer(e, j):
+			s.toPoolLocked(e, j)
+		case l.late:
+			s.clock.hurry(e)
 		}
+	}
+}
+
+// toPoolLocked hands a read to the pool, and has the clock look after it.
+func (s *Server) toPoolLocked(e *entry, j engine.Job) {
+	if !e.pool.submit(j) {
+		e.session.Refuse(j)
 	}
 	s.clock.hurry(e)
 }
@@ -439,6 +428,6 @@ func (s *Server) Refresh() {
 			s.front.Offer(s.now(), e.session)
 			s.frontMu.Unlock()
 		}
-		s.release(e)
+		s.release(e, nil)
 	}
 }
