@@ -3,6 +3,7 @@
 SHELL     := /bin/bash
 PROGRAMS  := $(patsubst %/main.go,./%,$(wildcard cmd/*/main.go))
 LINT      := go tool -modfile=.ci/tools/go.mod golangci-lint
+FOLDERS   := $(filter-out build/,$(wildcard */))
 RUNNER    := go run ./cmd/internal/repotest/runner
 TAGS      := timed,system
 
@@ -43,8 +44,9 @@ short: ## the minute while working: format, vet, and the tests of all packages, 
 	@$(MAKE) --no-print-directory fmt vet
 	@$(RUNNER) test -short ./...
 
-fmt: ## what gofmt would change; fails when there is anything
-	@out=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
+fmt: ## what gofmt and `go mod tidy` would change; fails when there is anything
+	@out=$$(gofmt -l $(FOLDERS)) || exit 1; if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
+	@go mod tidy -diff
 
 vet: ## go vet, with the build tags of the timed and the system tests too
 	@go vet ./...
