@@ -35,7 +35,7 @@
 //	1 Read          id u32, level u8, priority u8, count u16, first u64, n u8, n × (from u32, to u32)
 //	2 Status        seq u32, bytes u64, reads u64, lost u32, late u32, busy u32, rtt µs u32, window u32, packet u16,
 //	                longest pause ms u32, failovers u32, flags u8
-//	3 Leave         reason u8
+//	3 Leave         reason u8, pause µs u32
 //	4 Bad           level u8, index u64
 //	5 Size          largest u16
 //	6 GoingAwayAck  number u32
