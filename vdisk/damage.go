@@ -11,6 +11,9 @@ import (
 // repair by pieces; whatever else is wrong in it is found again when it is read.
 const maxDamage = 1 << 16
 
+// sealPart is the part when the seal says something else than the disk's bytes. One damaged slot of two is another part.
+const sealPart = "seal"
+
 // Damage is one thing that is wrong with a replica.
 type Damage struct {
 	Part   string // "header", "seal slot 0", "chunk 17", "index page 3 of level 1", …

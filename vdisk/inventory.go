@@ -38,6 +38,7 @@ func (r *Replica) Facts() Facts {
 type BadFile struct {
 	File   string
 	Reason string
+	Advice string // what to do about it
 }
 
 // Image is a disk image in a store that was not imported.
@@ -68,6 +69,7 @@ type item struct {
 	mark    mark
 	version *Version // when it is a usable version; the store is one of its users
 	bad     string   // when it should be one
+	advice  string   // what to do about that
 	again   bool     // what is wrong may pass without the file changing
 	failed  error    // why what the file lies on could not be read
 	image   *Image   // when it is something that could be imported
@@ -83,6 +85,7 @@ func examine(dir, name string, m mark, open func(string) (*Version, error)) *ite
 			if want := FileName(v.Name(), v.Number()); want != name {
 				v.Close()
 				it.bad = fmt.Sprintf("holds %s version %d; it must be named %s", v.Name(), v.Number(), want)
+				it.advice = adviceRename
 				return it
 			}
 			it.version = v
@@ -91,6 +94,7 @@ func examine(dir, name string, m mark, open func(string) (*Version, error)) *ite
 		var needs *NeedsVersionError
 		known := errors.Is(err, ErrNotVDisk) || errors.Is(err, ErrIncomplete) || errors.Is(err, ErrDamaged) ||
 			errors.Is(err, ErrNewer) || errors.As(err, &needs)
+		it.advice = Advice(err)
 		if it.bad = strings.TrimPrefix(err.Error(), "open "+path+": "); known {
 			return it
 		}
@@ -136,7 +140,7 @@ func list(items map[string]*item) Inventory {
 		case it.version != nil:
 			inv.Replicas = append(inv.Replicas, Replica{Info: it.version.Info(), File: name, Damage: it.version.Damage()})
 		case it.bad != "":
-			inv.Bad = append(inv.Bad, BadFile{name, it.bad})
+			inv.Bad = append(inv.Bad, BadFile{name, it.bad, it.advice})
 		case it.image != nil:
 			inv.Images = append(inv.Images, *it.image)
 		}

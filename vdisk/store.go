@@ -184,7 +184,7 @@ func (s *Store) rescan(before map[string]*item, back bool) (map[string]*item, er
 		m, err := markOf(filepath.Join(s.dir, name))
 		if err != nil {
 			if storeFailed(err) && strings.HasSuffix(name, Extension) {
-				next[name] = &item{bad: unreadable(err), again: true, failed: err}
+				next[name] = &item{bad: unreadable(err), advice: adviceSystem, again: true, failed: err}
 				failed = err
 			}
 			continue // else gone again, or no file

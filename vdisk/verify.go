@@ -245,7 +245,7 @@ func (r *verification) finish() {
 	}
 	r.hasher.Sum(r.report.Logical[:0])
 	if r.report.Logical != r.v.seal.logical {
-		r.report.complain(Damage{Part: "seal", Level: -1, Reason: fmt.Sprintf(
+		r.report.complain(Damage{Part: sealPart, Level: -1, Reason: fmt.Sprintf(
 			"the disk's bytes have the hash %s, the seal says %s", r.report.Logical.Short(), r.v.seal.logical.Short())})
 	}
 }

@@ -8,13 +8,14 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/spate-project/spate/vdisk"
 	"github.com/spf13/cobra"
+
+	"github.com/spate-project/spate/cmd/internal/version"
+	"github.com/spate-project/spate/vdisk"
 )
 
 // newVdiskCommand makes "spate vdisk" with everything below it.
@@ -164,11 +165,7 @@ func whoami() string {
 
 // program names this program and its release for a seal.
 func program() string {
-	release := "development"
-	if b, ok := debug.ReadBuildInfo(); ok && b.Main.Version != "" && b.Main.Version != "(devel)" {
-		release = b.Main.Version
-	}
-	return "spate " + release
+	return "spate " + version.String()
 }
 
 // parseSize reads a number of bytes with an optional unit, less than 4 GiB: 65536, 64K, 64KiB, 1M.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"text/tabwriter"
 
 	"github.com/spate-project/spate/vdisk"
@@ -67,6 +68,7 @@ type storeJSON struct {
 type badJSON struct {
 	File   string `json:"file"`
 	Reason string `json:"reason"`
+	Advice string `json:"advice"`
 }
 
 type imageJSON struct {
@@ -82,7 +84,7 @@ func inventoryJSON(inv *vdisk.Inventory) storeJSON {
 		out.Versions = append(out.Versions, infoJSON(&inv.Replicas[i].Info, inv.Replicas[i].Damage))
 	}
 	for _, b := range inv.Bad {
-		out.Bad = append(out.Bad, badJSON{b.File, b.Reason})
+		out.Bad = append(out.Bad, badJSON{b.File, b.Reason, b.Advice})
 	}
 	for _, i := range inv.Images {
 		out.Images = append(out.Images, imageJSON{i.File, i.Format.String(), i.Size, i.Hint(inv.Dir)})
@@ -107,8 +109,13 @@ func printInventory(w io.Writer, inv *vdisk.Inventory) {
 	if len(inv.Replicas) == 0 {
 		fmt.Fprintf(w, "%s holds no vDisk\n", inv.Dir)
 	}
+	for _, r := range inv.Replicas {
+		for _, d := range r.Damage {
+			fmt.Fprintf(w, "\n%s: %s: %s; %s\n", r.File, d.Part, d.Reason, d.Advice(r.Name, r.Number, filepath.Join(inv.Dir, r.File)))
+		}
+	}
 	for _, b := range inv.Bad {
-		fmt.Fprintf(w, "\n%s cannot be used: %s\n", b.File, b.Reason)
+		fmt.Fprintf(w, "\n%s cannot be used: %s; %s\n", b.File, b.Reason, b.Advice)
 	}
 	for _, i := range inv.Images {
 		fmt.Fprintf(w, "\n%s (%v, %s) is not imported, run: %s\n", i.File, i.Format, vdisk.Bytes(i.Size), i.Hint(inv.Dir))

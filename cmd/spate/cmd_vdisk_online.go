@@ -65,17 +65,30 @@ func holders(d farm.VDiskInfo) []string {
 	return names
 }
 
-// identical is the state of a copy that counts.
-const identical = "identical"
+// States of a copy: one that counts, and one that can be made so where it is.
+const (
+	identical      = "identical"
+	otherTimestamp = "same content, other timestamp"
+)
 
 // remark says what is wrong with a copy, and what to do.
 func remark(d farm.VDiskInfo, r farm.ReplicaInfo) string {
 	var words []string
+	source := "a server whose copy is sound"
+	if i := slices.IndexFunc(d.Copies, func(o farm.ReplicaInfo) bool {
+		return o.Live && o.Version == r.Version && o.Server != r.Server && o.State == identical && o.Fenced == 0
+	}); i >= 0 {
+		source = d.Copies[i].Server
+	}
 	if r.State != identical {
-		words = append(words, r.State+"; it serves nobody until it is copied again or adopted (spate vdisk adopt)")
+		words = append(words, r.State+"; it serves nobody until the file of "+source+" is copied there")
+	}
+	if r.State == otherTimestamp {
+		words = append(words, fmt.Sprintf("or, there: spate vdisk adopt %s@%d --store DIR --like FILE, with a copy of that file", d.Name, r.Version))
 	}
 	if r.Fenced > 0 {
-		words = append(words, fmt.Sprintf("%s damaged and taken from other servers; there: spate vdisk verify %s@%d --store DIR", count(r.Fenced, "block"), d.Name, r.Version))
+		words = append(words, fmt.Sprintf("%s damaged and taken from other servers; there: spate vdisk verify %s@%d --store DIR lists them; then copy the file of %s there",
+			count(r.Fenced, "block"), d.Name, r.Version, source))
 	}
 	if len(words) > 0 && !r.Live {
 		words = append(words, "as it last told; it is not alive now")

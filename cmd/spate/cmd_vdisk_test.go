@@ -93,7 +93,8 @@ func TestVerifyFindsDamageAndSaysSoWithItsExitCode(t *testing.T) {
 	b[5000] ^= 1
 	os.WriteFile(path, b, 0o600)
 	out, errs, code := run(t, nil, "vdisk", "verify", "debian12@0", "--store", store)
-	if code != exitDamaged || !strings.Contains(out, "DAMAGED, 1 complaints\n  chunk ") || !strings.Contains(errs, "1 of 1 versions") {
+	if code != exitDamaged || !strings.Contains(out, "DAMAGED, 1 complaint, file "+path+"\n  chunk ") ||
+		!strings.Contains(out, "what to do: copy the file of a server whose copy is sound beside "+path+", and mv it over") || !strings.Contains(errs, "1 of 1 versions") {
 		t.Errorf("verify: %d %q %q", code, out, errs)
 	}
 	out, _, code = run(t, nil, "vdisk", "verify", "debian12", "--store", store, "--json")

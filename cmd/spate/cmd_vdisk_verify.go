@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spate-project/spate/vdisk"
@@ -87,6 +89,8 @@ type verdictJSON struct {
 	Damage     []damageJSON `json:"damage,omitempty"`
 	Error      string       `json:"error,omitempty"`
 	Seconds    float64      `json:"seconds"`
+
+	advice []string // what to do about the damage, each thing once
 }
 
 func runVerify(c *cobra.Command, paths []string, asJSON bool) error {
@@ -115,8 +119,7 @@ func runVerify(c *cobra.Command, paths []string, asJSON bool) error {
 	}
 	switch {
 	case damaged > 0:
-		return &exitError{exitDamaged, fmt.Errorf("%d of %d versions are damaged; take a sound copy from another store, or import again",
-			damaged, len(paths))}
+		return &exitError{exitDamaged, fmt.Errorf("%d of %d versions are damaged", damaged, len(paths))}
 	case failed > 0:
 		return fmt.Errorf("%d of %d versions could not be verified", failed, len(paths))
 	}
@@ -135,6 +138,11 @@ func verifyOne(c *cobra.Command, path string) (verdictJSON, error) {
 		var r *vdisk.Report
 		if r, err = v.Verify(c.Context(), vdisk.VerifyOptions{Progress: p.show}); err == nil {
 			out.Sound, out.Bytes, out.Complaints, out.Damage = r.Sound(), r.Bytes, r.Complaints, damagesJSON(r.Damage)
+			for _, d := range r.Damage {
+				if a := d.Remedy(v.Name(), v.Number(), path); !slices.Contains(out.advice, a) {
+					out.advice = append(out.advice, a)
+				}
+			}
 		}
 		p.end()
 	}
@@ -142,7 +150,7 @@ func verifyOne(c *cobra.Command, path string) (verdictJSON, error) {
 	if err != nil {
 		out.Error = err.Error()
 		if errors.Is(err, vdisk.ErrDamaged) || errors.Is(err, vdisk.ErrIncomplete) || errors.Is(err, vdisk.ErrNotVDisk) {
-			out.Complaints = 1
+			out.Complaints, out.advice = 1, []string{vdisk.Advice(err)}
 			return out, nil
 		}
 	}
@@ -154,16 +162,24 @@ func printVerdict(c *cobra.Command, v *verdictJSON) {
 	switch {
 	case v.Error != "":
 		fmt.Fprintln(w, v.Error)
+		printAdvice(w, v.advice)
 	case v.Sound:
 		fmt.Fprintf(w, "%s version %d: sound, %s checked, root %s…, %.1f s\n", v.Name, v.Version, vdisk.Bytes(v.Bytes), v.Root[:8], v.Seconds)
 	default:
-		fmt.Fprintf(w, "%s version %d: DAMAGED, %d complaints\n", v.Name, v.Version, v.Complaints)
+		fmt.Fprintf(w, "%s version %d: DAMAGED, %s, file %s\n", v.Name, v.Version, count(v.Complaints, "complaint"), v.Path)
 		for _, d := range v.Damage {
 			fmt.Fprintf(w, "  %s: %s\n", d.Part, d.Reason)
 		}
 		if more := v.Complaints - len(v.Damage); more > 0 {
 			fmt.Fprintf(w, "  and %d more\n", more)
 		}
+		printAdvice(w, v.advice)
+	}
+}
+
+func printAdvice(w io.Writer, all []string) {
+	for _, a := range all {
+		fmt.Fprintf(w, "  what to do: %s\n", a)
 	}
 }
 

@@ -69,6 +69,6 @@ func (s *server) tellLocked(i vdisk.Inventory) {
 		tell("image "+im.File, "%s: not imported, run: %s", im.File, im.Hint(i.Dir))
 	}
 	for _, b := range i.Bad {
-		tell("bad "+b.File+b.Reason, "%s: not served: %s", b.File, b.Reason)
+		tell("bad "+b.File+b.Reason, "%s: not served: %s; %s", b.File, b.Reason, b.Advice)
 	}
 }

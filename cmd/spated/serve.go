@@ -90,7 +90,7 @@ func newServer(p *plan, out io.Writer, log *zap.Logger, level zap.AtomicLevel) (
 	}
 	s.addr = conns[0].LocalAddr()
 	for _, c := range p.stores {
-		diary := newDiary(log.Named("store"))
+		diary := newDiary(log.Named("store"), p.name)
 		st := vdisk.NewStore(c.Server, c.Path, vdisk.StoreOptions{Changed: func(i vdisk.Inventory) {
 			diary.note(i)
 			s.inventory(i)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"go.uber.org/zap"
@@ -14,6 +15,9 @@ import (
 // damageTold is how many damaged objects of one scan are logged one by one; `spate vdisk verify` lists them all.
 const damageTold = 8
 
+// keyDo is the log field that says what an administrator can do.
+const keyDo = "do"
+
 // diary logs what becomes of a store: each thing once, when it begins and when it is over. It belongs to the
 // goroutine that scans the store.
 type diary struct {
@@ -24,8 +28,9 @@ type diary struct {
 	damage  map[string]bool   // by file and object
 }
 
-func newDiary(log *zap.Logger) *diary {
-	return &diary{log: log, files: map[string]string{}, damage: map[string]bool{}}
+// newDiary makes the diary of a store of the server with that name.
+func newDiary(log *zap.Logger, server string) *diary {
+	return &diary{log: log.With(zap.String(logging.KeyServer, server)), files: map[string]string{}, damage: map[string]bool{}}
 }
 
 // note takes what a scan has found.
@@ -34,7 +39,7 @@ func (d *diary) note(i vdisk.Inventory) {
 	if i.Problem != d.problem {
 		if i.Problem != "" {
 			log.Error("the store is not there: its vDisks are not offered until it is back; targets of this server go to others",
-				zap.String(logging.KeyReason, i.Problem))
+				zap.String(logging.KeyReason, i.Problem), zap.String(keyDo, "look whether the folder is mounted and its disk works; the store is taken again by itself"))
 		} else {
 			log.Info("the store is back")
 		}
@@ -49,12 +54,12 @@ func (d *diary) note(i vdisk.Inventory) {
 		if _, known := d.files[r.File]; !known && d.began {
 			log.Info("vDisk found", zap.String(logging.KeyFile, r.File))
 		}
-		d.noteDamage(log, r, damage)
+		d.noteDamage(log, i.Dir, r, damage)
 	}
 	for _, b := range i.Bad {
 		files[b.File] = b.Reason
 		if d.files[b.File] != b.Reason {
-			log.Error("file not served; replace it by a good copy, or remove it", zap.String(logging.KeyFile, b.File), zap.String(logging.KeyReason, b.Reason))
+			log.Error("file not served", zap.String(logging.KeyFile, filepath.Join(i.Dir, b.File)), zap.String(logging.KeyReason, b.Reason), zap.String(keyDo, b.Advice))
 		}
 	}
 	for f := range d.files {
@@ -66,7 +71,8 @@ func (d *diary) note(i vdisk.Inventory) {
 }
 
 // noteDamage logs what is newly known to be wrong with a replica.
-func (d *diary) noteDamage(log *zap.Logger, r vdisk.Replica, damage map[string]bool) {
+func (d *diary) noteDamage(log *zap.Logger, dir string, r vdisk.Replica, damage map[string]bool) {
+	log = log.With(zap.String(logging.KeyVDisk, r.Name), zap.Uint32(logging.KeyVersion, r.Number), zap.String(logging.KeyFile, filepath.Join(dir, r.File)))
 	told, more := 0, 0
 	for _, one := range r.Damage {
 		key := fmt.Sprintf("%s %s", r.File, one.Part)
@@ -77,12 +83,16 @@ func (d *diary) noteDamage(log *zap.Logger, r vdisk.Replica, damage map[string]b
 			more++
 		default:
 			told++
-			log.Error("the replica is damaged: what is bad is not served any more; replace the file by a good copy",
-				zap.String(logging.KeyFile, r.File), zap.String("part", one.Part), zap.Bool("fenced", one.Fenced), zap.String(logging.KeyReason, one.Reason))
+			text := "the replica is damaged: targets get this part of it from other servers"
+			if !one.Fenced {
+				text = "the replica is damaged and goes on being served"
+			}
+			log.Error(text, zap.String("part", one.Part), zap.Bool("fenced", one.Fenced), zap.String(logging.KeyReason, one.Reason),
+				zap.String(keyDo, one.Advice(r.Name, r.Number, filepath.Join(dir, r.File))))
 		}
 	}
 	if more > 0 {
-		log.Error("the replica is damaged in more places", zap.String(logging.KeyFile, r.File), zap.Int("places", more))
+		log.Error("the replica is damaged in more places", zap.Int("places", more))
 	}
 }
 

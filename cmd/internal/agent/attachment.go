@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,12 +25,14 @@ const (
 	rateEvery = time.Second
 )
 
-// Attachment is a vDisk that this process has logged in to.
+// Attachment is a vDisk that this process logs in to.
 type Attachment struct {
-	Disk *remote.Disk
+	Disk *remote.Disk // nil until Wait has returned without an error; set with mu held
 
 	client   *stream.Client
+	remote   remote.Options
 	where    string
+	asked    string            // the vDisk as the log-in names it
 	line     func(string) // tells a person what happens, one line a call
 	start    time.Time
 	origin   stream.Instant // the client's clock at start
@@ -44,6 +47,7 @@ type Attachment struct {
 	bytes   uint64
 	rateAt  time.Time
 	cache   *blockdev.WriteCache
+	served  wire.Disk            // what the server that serves names
 	lacking string               // the servers whose copies were no good for the read that failed last
 	told    map[string]time.Time // when seldom told a line
 }
@@ -62,6 +66,19 @@ type Options struct {
 // for a server, telling why every now and then; a refusal by every server, or
 // the end of ctx, ends it. The attachment works until Close.
 func Attach(ctx context.Context, o Options) (*Attachment, error) {
+	a, err := Start(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.Wait(ctx); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	return a, nil
+}
+
+// Start begins to log in and returns at once, so that status can be served while
+// there is no server yet; Wait waits for one. Close must be called.
+func Start(ctx context.Context, o Options) (*Attachment, error) {
 	l, err := o.Login.check(ctx)
 	if err != nil {
 		return nil, err
@@ -73,7 +90,10 @@ func Attach(ctx context.Context, o Options) (*Attachment, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open a UDP socket: %w", err)
 	}
-	a := &Attachment{where: o.Where, line: o.Line, start: time.Now(), finished: make(chan error, 1), told: map[string]time.Time{}}
+	a := &Attachment{
+		where: o.Where, asked: o.Login.VDisk, remote: o.Remote, line: o.Line,
+		start: time.Now(), finished: make(chan error, 1), told: map[string]time.Time{},
+	}
 	a.client = stream.NewClient(stream.ClientConfig{
 		Farm: l.farm, Device: l.device, PSK: l.psk, Cipher: l.cipher, Login: l.wire, Servers: l.servers,
 		FailAfter: o.Login.FailAfter, Conn: conn, Log: o.Log, OnEvent: a.event,
@@ -83,14 +103,24 @@ func Attach(ctx context.Context, o Options) (*Attachment, error) {
 	a.cancel = cancel
 	// Ended by Close, which waits for it.
 	go func() { a.finished <- a.client.Run(run) }()
-	disk, err := a.client.WaitServing(ctx)
-	if err != nil {
-		return nil, errors.Join(err, a.Close())
-	}
-	if a.Disk, err = remote.Open(disk, a.client, o.Remote); err != nil {
-		return nil, errors.Join(err, a.Close())
-	}
 	return a, nil
+}
+
+// Wait returns when a server serves the vDisk, whose Disk can be used from then
+// on. A refusal by every server, or the end of ctx, is an error. It is called once.
+func (a *Attachment) Wait(ctx context.Context) error {
+	told, err := a.client.WaitServing(ctx)
+	if err != nil {
+		return err
+	}
+	disk, err := remote.Open(told, a.client, a.remote)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.Disk = disk
+	return nil
 }
 
 // listen opens the one socket of a target, for the family of its servers.
@@ -136,12 +166,17 @@ func (a *Attachment) event(e stream.Event) {
 	switch e.Kind {
 	case engine.EventServing, engine.EventMoved:
 		a.waiting = ""
-	case engine.EventWaiting, engine.EventDenied:
-		a.waiting = e.Text
+	case engine.EventWaiting:
+		a.waiting = waitingText(e.Text)
+	case engine.EventDenied:
+		a.waiting = fmt.Sprintf("%s (%s) refuses: %s", e.From, e.Addr, e.Text)
 	}
 	if e.Kind == engine.EventMoved {
 		a.moves = append(a.moves, Move{At: at, From: e.From, To: e.To, Reason: e.Reason.String(), Pause: e.Pause})
 		a.moves = a.moves[max(0, len(a.moves)-movesKept):]
+	}
+	if e.Kind == engine.EventServing {
+		a.served = e.Disk
 	}
 	a.mu.Unlock()
 	clock := at.Format(clockFormat)
@@ -156,7 +191,7 @@ func (a *Attachment) event(e stream.Event) {
 	case engine.EventDenied:
 		a.line(fmt.Sprintf("%s %s (%s) refuses: %s", clock, e.From, e.Addr, e.Text))
 	case engine.EventDamaged:
-		a.seldom(at, e.From+" "+damageText(e)+"; another server is asked")
+		a.seldom(at, e.From+" "+a.damageText(e)+"; another server is asked")
 	case engine.EventNoGoodCopy:
 		a.mu.Lock()
 		a.lacking = e.Text
@@ -166,12 +201,24 @@ func (a *Attachment) event(e stream.Event) {
 	}
 }
 
-// damageText says what is wrong with a server's copy.
-func damageText(e stream.Event) string {
+// damageText says what is wrong with a server's copy, and what its administrator can do.
+func (a *Attachment) damageText(e stream.Event) string {
 	if e.Code == wire.CodeStoreGone {
-		return "cannot read its store"
+		return "cannot read its store; its log says why"
 	}
-	return "has a damaged copy of " + object(e.Level, e.Index)
+	a.mu.Lock()
+	name, number := a.served.Name, a.served.Number
+	a.mu.Unlock()
+	return fmt.Sprintf("has a damaged copy of %s of %s version %d (there: spate vdisk verify %s@%d --store DIR)", object(e.Level, e.Index), name, number, name, number)
+}
+
+// waitingText is why no server serves, for status, which says by itself that none
+// does: the first clause says so too, and since when at the time it was told.
+func waitingText(told string) string {
+	if _, why, more := strings.Cut(told, "; "); more {
+		return why
+	}
+	return told
 }
 
 // object names a chunk or an index page.
@@ -211,7 +258,8 @@ func (a *Attachment) Failed(err error) {
 	a.mu.Lock()
 	a.errors++
 	if errors.Is(err, engine.ErrNoGoodCopy) && a.lacking != "" {
-		text += ": " + a.lacking
+		text += ": " + a.lacking + fmt.Sprintf("; on these servers: spate vdisk verify %s@%d --store DIR, and bring a sound copy of the file to one of them",
+			a.served.Name, a.served.Number)
 	}
 	a.mu.Unlock()
 	a.seldom(time.Now(), text)
@@ -237,12 +285,14 @@ func (d device) ReadAt(ctx context.Context, p []byte, off int64) error {
 // Status describes the attachment as it is now.
 func (a *Attachment) Status() Status {
 	snap := a.client.Snapshot()
-	s := Status{PID: os.Getpid(), Attached: a.where}
+	s := Status{PID: os.Getpid(), Attached: a.where, Asked: a.asked}
 	s.fill(snap, a.client.Offloads(), a.wall)
-	st := a.Disk.Stats()
-	s.DiskBytes, s.ReadHits = st.DiskBytes, st.HitRate()
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.Disk != nil {
+		st := a.Disk.Stats()
+		s.DiskBytes, s.ReadHits = st.DiskBytes, st.HitRate()
+	}
 	if now := time.Now(); now.Sub(a.rateAt) >= rateEvery/2 {
 		if !a.rateAt.IsZero() {
 			a.rate = float64(s.Bytes-a.bytes) / now.Sub(a.rateAt).Seconds()

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"encoding/hex"
 	"fmt"
 	"net/netip"
@@ -40,7 +41,8 @@ type Status struct {
 	Server      string         `json:"server"`
 	Addr        netip.AddrPort `json:"addr"`
 	Since       time.Time      `json:"since"`
-	VDisk       string         `json:"vdisk"`
+	Asked       string         `json:"asked"`    // the vDisk as the log-in named it; empty: the one assigned to this device
+	VDisk       string         `json:"vdisk"`    // as the servers say; empty before the first has served
 	Version     uint32         `json:"version"`
 	Mode        string         `json:"mode"`
 	Size        int64          `json:"size"`
@@ -70,7 +72,9 @@ type Status struct {
 // fill takes what the client knows. wall turns the client's instants into times of the day.
 func (s *Status) fill(snap stream.Snapshot, o udp.Offloads, wall func(stream.Instant) time.Time) {
 	s.Serving, s.Server, s.Addr = snap.Serving, snap.Server, snap.Addr
-	s.Since = wall(snap.Since)
+	if snap.Serving {
+		s.Since = wall(snap.Since)
+	}
 	d := snap.Disk
 	s.VDisk, s.Version, s.Mode, s.Size = d.Name, d.Number, d.Mode.String(), d.Size
 	s.Root = hex.EncodeToString(d.Content.Root[:])
@@ -111,11 +115,13 @@ func (s *Status) Text() string {
 	if s.Serving {
 		line("server", "%s  %s   since %s%s", s.Server, s.Addr, s.Since.Format(clockFormat), s.cameFrom())
 	} else {
-		line("server", "none   %s", s.Waiting)
+		line("server", "none   %s", cmp.Or(s.Waiting, "looking for one"))
 	}
-	if s.VDisk != "" {
-		line("vdisk", "%s @ %d   %s   %s   root %s", s.VDisk, s.Version, s.Mode, size(s.Size), short(s.Root))
+	if s.VDisk == "" {
+		line("vdisk", "%s   not seen yet", cmp.Or(s.Asked, "the one assigned to this device"))
+		return b.String() // no server, no traffic
 	}
+	line("vdisk", "%s @ %d   %s   %s   root %s", s.VDisk, s.Version, s.Mode, size(s.Size), short(s.Root))
 	ratio := 0.0
 	if s.Bytes > 0 {
 		ratio = float64(s.DiskBytes) / float64(s.Bytes)

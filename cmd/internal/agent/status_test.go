@@ -28,8 +28,8 @@ func exampleStatus() Status {
 	}
 }
 
-// What status prints is what the manual shows, line by line, also when no server serves, nothing was moved, or the cache is full
-// and reads have failed.
+// What status prints is what the manual shows, line by line, also when no server serves or has ever served, nothing was moved,
+// or the cache is full and reads have failed.
 func TestStatusTextIsGolden(t *testing.T) {
 	waiting := exampleStatus()
 	waiting.Serving, waiting.Waiting = false, "asked lab-a (192.0.2.11:6910): no answer"
@@ -39,7 +39,14 @@ func TestStatusTextIsGolden(t *testing.T) {
 	full.CacheUsed, full.CacheWaits = full.CacheMax, 4
 	full.Moves[0].Pause = 300 * time.Microsecond
 	full.Errors = 2
-	for name, s := range map[string]Status{"moved": exampleStatus(), "waiting": waiting, "fresh": fresh, "full": full} {
+	lost := exampleStatus()
+	lost.Serving = false
+	first := Status{PID: 4711, Attached: "/run/spate/debian12.nbd", Asked: "debian12"}
+	first.Waiting = waitingText("no server serves this target since 3s; asked 192.0.2.11:6910: no answer; the servers may be down")
+	for name, s := range map[string]Status{
+		"moved": exampleStatus(), "waiting": waiting, "fresh": fresh, "full": full, "lost": lost, "first": first,
+		"start": {Attached: "read"},
+	} {
 		path := filepath.Join("..", "..", "..", "testdata", "cli", "status-"+name+".golden")
 		if *update {
 			if err := os.WriteFile(path, []byte(s.Text()), 0o644); err != nil {

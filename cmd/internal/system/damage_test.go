@@ -120,8 +120,12 @@ func TestADamagedObjectIsReadFromTheOtherServer(t *testing.T) {
 			} else {
 				t.Logf("shown after %s", took.Round(time.Millisecond))
 			}
-			logged(t, a.Process, "damaged")
-			await(t, target.Process, a.Name+" has a damaged copy")
+			if line := logged(t, a.Process, "the replica is damaged"); !strings.Contains(line, "spate vdisk verify "+lab.VDisk+"@0") || !strings.Contains(line, a.Name) {
+				t.Errorf("does not say where and what to do: %s", line)
+			}
+			if line := await(t, target.Process, a.Name+" has a damaged copy"); !strings.Contains(line, lab.VDisk+" version 0") {
+				t.Errorf("does not say of what: %s", line)
+			}
 			checkDisk(t, target, diskSize)
 			heal(t, f, a)
 		})
