@@ -9,11 +9,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // patience is how long a server may take to start and to end.
@@ -65,12 +68,40 @@ func (c *child) group() int {
 	return c.cmd.Process.Pid
 }
 
-// start starts a program, in the network namespace ns unless that is empty.
+// serverNiceness is what spated gives itself where it may and nobody gave it another (README, systemd). All servers
+// get it, so that Spate's has no advantage; clients run like any program.
+const serverNiceness = -10
+
+// start starts a client, in the network namespace ns unless that is empty.
 func start(ns, name string, args ...string) (*child, error) {
 	if ns != "" {
 		name, args = "ip", append([]string{"netns", "exec", ns, name}, args...)
 	}
 	return startAs(filepath.Base(name), name, name, args...)
+}
+
+// startServer starts a server, in the network namespace ns unless that is empty.
+func startServer(ns, name string, args ...string) (c *child, err error) {
+	err = niced(func() error {
+		c, err = start(ns, name, args...)
+		return err
+	})
+	return c, err
+}
+
+// niced calls f, and what f starts has the niceness of servers: a process takes that of the thread that makes it
+// (sched(7)).
+func niced(f func() error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	rank, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	if err != nil {
+		return err
+	}
+	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, serverNiceness); err != nil {
+		return fmt.Errorf("run a server before ordinary programs: %w", err)
+	}
+	return errors.Join(f(), unix.Setpriority(unix.PRIO_PROCESS, 0, 20-rank)) // getpriority(2): the kernel tells 20 less the niceness
 }
 
 // startAs starts a program under another name than that of its file.

@@ -37,14 +37,14 @@ func (b *bench) startPeer(ctx context.Context, name string, w where, i *image) (
 	p := &peer{name: name, uri: fmt.Sprintf("nbd://%s:%d/", w.addr, port)}
 	switch name {
 	case "nbdkit":
-		p.server, err = start(w.server, "nbdkit", "-f", "-r", "-i", w.addr, "-p", fmt.Sprint(port), "file", i.path)
+		p.server, err = startServer(w.server, "nbdkit", "-f", "-r", "-i", w.addr, "-p", fmt.Sprint(port), "file", i.path)
 	case "nbdkit TLS":
 		var keys string
 		if keys, err = b.pskFile(); err != nil {
 			return nil, err
 		}
 		p.uri = fmt.Sprintf("nbds://bench@%s:%d/?tls-psk-file=%s", w.addr, port, keys)
-		p.server, err = start(w.server, "nbdkit", "-f", "-r", "-i", w.addr, "-p", fmt.Sprint(port), "--tls=require", "--tls-psk="+keys, "file", i.path)
+		p.server, err = startServer(w.server, "nbdkit", "-f", "-r", "-i", w.addr, "-p", fmt.Sprint(port), "--tls=require", "--tls-psk="+keys, "file", i.path)
 	case "nbd-server":
 		config := filepath.Join(b.dir, "nbd-server.conf")
 		text := fmt.Sprintf("[generic]\n\tlistenaddr = %s\n\tport = %d\n\tallowlist = true\n[%s]\n\texportname = %s\n\treadonly = true\n", w.addr, port, i.name, i.path)
@@ -54,11 +54,11 @@ func (b *bench) startPeer(ctx context.Context, name string, w where, i *image) (
 		p.uri += i.name
 		pidFile := filepath.Join(b.dir, "nbd-server.pid")
 		_ = os.Remove(pidFile) // of an earlier run
-		if p.server, err = start(w.server, "nbd-server", "-C", config, "-p", pidFile); err == nil {
+		if p.server, err = startServer(w.server, "nbd-server", "-C", config, "-p", pidFile); err == nil {
 			err = p.server.daemonize(ctx, pidFile) // in the foreground it serves one connection only
 		}
 	case "qemu-nbd":
-		p.server, err = start(w.server, "qemu-nbd", "-r", "-t", "-e", "16", "-f", "raw", "-b", w.addr, "-p", fmt.Sprint(port), i.path)
+		p.server, err = startServer(w.server, "qemu-nbd", "-r", "-t", "-e", "16", "-f", "raw", "-b", w.addr, "-p", fmt.Sprint(port), i.path)
 	default:
 		return nil, fmt.Errorf("no peer is called %q", name)
 	}

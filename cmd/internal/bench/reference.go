@@ -61,7 +61,11 @@ func (b *bench) startReference(ctx context.Context, i *image) (contender, error)
 	if err != nil {
 		return contender{}, err
 	}
-	server, err := startAs("reference server", referenceServer, self, addr, i.path)
+	var server *child
+	err = niced(func() error {
+		server, err = startAs("reference server", referenceServer, self, addr, i.path)
+		return err
+	})
 	if err != nil {
 		return contender{}, err
 	}
