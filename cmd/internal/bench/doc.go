@@ -6,7 +6,9 @@
 //	go run ./cmd/internal/bench -only loopback  one group
 //
 // Contenders take turns, round by round, and each begins its round with a pass that is not counted, because a
-// machine may take its page cache away in between. A row shows medians over the rounds; the spread is the
+// machine may take its page cache away in between; where a pass would take too long or would not be a first touch any
+// more, the file that the server reads is brought into the page cache instead. All servers run at the niceness that
+// spated gives itself; all clients at that of any program. A row shows medians over the rounds; the spread is the
 // distance between best and worst, relative to the median. Only ratios have bounds: absolute figures say more
 // about the machine than about the program.
 //

@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"path/filepath"
 	"strconv"
 	"strings"
-
-	"github.com/spate-project/spate/vdisk"
 )
 
 // The link: two network namespaces and a veth pair between them that carries 1 Gbit/s each way.
@@ -145,7 +142,7 @@ func (b *bench) wholeOverLink(ctx context.Context, i *image) error {
 		sent = append(sent, after-before)
 		return err
 	}
-	all = append(all, contender{name: "spate", server: s.child, pass: counted, warm: readFile(filepath.Join(b.store(), vdisk.FileName(i.name, 0)))})
+	all = append(all, contender{name: "spate", server: s.child, pass: counted, warm: readFile(b.sealed(i))})
 	results, err := b.race(ctx, all)
 	if err != nil {
 		return err

@@ -23,14 +23,15 @@ type spated struct {
 
 func (b *bench) store() string { return filepath.Join(b.dir, "store") }
 
-// importImage brings an image into the store, unless the store has it already, and notes what it takes there.
+// importImage brings an image into the store, unless the store has it already as it would be imported now, and notes
+// what it takes there.
 func (b *bench) importImage(ctx context.Context, i *image) error {
 	if err := os.MkdirAll(b.store(), 0o755); err != nil {
 		return err
 	}
-	path := filepath.Join(b.store(), vdisk.FileName(i.name, 0))
-	if stale(path, i.path) {
-		_ = os.Remove(path) // of an older image
+	path := b.sealed(i)
+	if stale(path, i.path) || !usual(path) {
+		_ = os.Remove(path) // of an older image, or of older defaults
 		out, err := command(ctx, "", filepath.Join(b.build, "spate"), "vdisk", "import", i.path, "--into", b.store(), "--name", i.name)
 		if err != nil {
 			return err
@@ -45,6 +46,20 @@ func (b *bench) importImage(ctx context.Context, i *image) error {
 	defer v.Close()
 	i.stored = v.Info().Stored
 	return nil
+}
+
+// sealed is the file in the store that an image is imported to.
+func (b *bench) sealed(i *image) string { return filepath.Join(b.store(), vdisk.FileName(i.name, 0)) }
+
+// usual tells whether a vDisk has the chunk size and the codec that an import without options gives it: all rows are
+// about one set of defaults.
+func usual(path string) bool {
+	v, err := vdisk.Open(path)
+	if err != nil {
+		return false
+	}
+	defer v.Close()
+	return v.Shape().ChunkSize == vdisk.DefaultChunkSize && v.Info().Codec == vdisk.DefaultCodec
 }
 
 // stale tells whether a file is missing or older than what it was made from.
@@ -67,7 +82,7 @@ func (b *bench) serve(ctx context.Context, w where) (*spated, error) {
 	}
 	s := &spated{b: b, w: w, addr: fmt.Sprintf("%s:%d", w.addr, port)}
 	state := filepath.Join(b.dir, "state")
-	s.child, err = start(w.server, filepath.Join(b.build, "spated"), "--store", b.store(), "--listen", s.addr, "--state", state)
+	s.child, err = startServer(w.server, filepath.Join(b.build, "spated"), "--store", b.store(), "--listen", s.addr, "--state", state)
 	if err != nil {
 		return nil, err
 	}
