@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -78,14 +79,28 @@ func attach(ctx context.Context, out io.Writer, login agent.Login, socket, cache
 	defer listener.Close()
 	say := sayer(out)
 	login.Program = program()
-	a, err := agent.Attach(ctx, agent.Options{Login: login, Where: socket, Line: say})
+	a, err := agent.Start(ctx, agent.Options{Login: login, Where: socket, Line: say})
 	if err != nil {
-		return quiet(ctx, err)
+		return err
 	}
 	defer a.Close()
+	group, run := errgroup.WithContext(ctx)
+	group.Go(func() error { return a.ServeStatus(run) }) // also while there is no server yet
+	group.Go(func() error { a.Track(run); return nil })
+	group.Go(func() error {
+		if err := a.Wait(run); err != nil {
+			return err
+		}
+		return show(run, a, listener, blockdev.Options{Name: login.VDisk}, bytes, say)
+	})
+	return quiet(ctx, group.Wait())
+}
+
+// show serves the vDisk over NBD, with a write cache of so many bytes or read-only with 0, until ctx ends.
+func show(ctx context.Context, a *agent.Attachment, l net.Listener, o blockdev.Options, cache int64, say func(string)) error {
 	device := a.Device()
-	if bytes > 0 {
-		c, err := blockdev.NewWriteCache(device, bytes, func(n blockdev.Notice) { say(noticeText(n)) })
+	if cache > 0 {
+		c, err := blockdev.NewWriteCache(device, cache, func(n blockdev.Notice) { say(noticeText(n)) })
 		if err != nil {
 			return err
 		}
@@ -93,16 +108,12 @@ func attach(ctx context.Context, out io.Writer, login agent.Login, socket, cache
 		a.SetWriteCache(c)
 		device = c
 	}
-	server, err := blockdev.NewServer(device, blockdev.Options{Name: login.VDisk})
+	server, err := blockdev.NewServer(device, o)
 	if err != nil {
 		return err
 	}
-	group, run := errgroup.WithContext(ctx)
-	group.Go(func() error { return server.Serve(run, listener) })
-	group.Go(func() error { return a.ServeStatus(run) })
-	group.Go(func() error { a.Track(run); return nil })
-	say("attached: nbd+unix:///?socket=" + socket)
-	return quiet(ctx, group.Wait())
+	say("attached: nbd+unix:///?socket=" + l.Addr().String())
+	return server.Serve(ctx, l)
 }
 
 // quiet takes an end by a signal for what it is: no error.

@@ -68,7 +68,7 @@ func read(ctx context.Context, out io.Writer, login agent.Login, o readOptions) 
 	if err := o.check(); err != nil {
 		return err
 	}
-	a, err := agent.Attach(ctx, agent.Options{Login: login, Where: "read", Line: sayer(o.messages)})
+	a, err := agent.Start(ctx, agent.Options{Login: login, Where: "read", Line: sayer(o.messages)})
 	if err != nil {
 		return err
 	}
@@ -78,6 +78,9 @@ func read(ctx context.Context, out io.Writer, login agent.Login, o readOptions) 
 	// Ended by stop; they only tell how it goes.
 	go a.ServeStatus(watch) //nolint:errcheck // a machine without a place for the socket can still read
 	go a.Track(watch)
+	if err := a.Wait(ctx); err != nil {
+		return err
+	}
 	begin := time.Now()
 	for {
 		start := time.Now()
