@@ -124,6 +124,12 @@ func TestStatusEndsWithWhatItFound(t *testing.T) {
 	if text := awaitStatus(t, 0); !strings.HasPrefix(text, "server     lab-a  "+server.String()) || !strings.Contains(text, "debian12 @ 3   standard") {
 		t.Errorf("while lab-a serves:\n%s", text)
 	}
+	// A stop asks those to go whose log-in is complete.
+	for deadline := time.Now().Add(patience); !s.Sessions()[0].Confirmed; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the log-in was never complete")
+		}
+	}
 	s.StopStream(t.Context(), wire.AwayStopped, 0, nil)
 	if text := awaitStatus(t, 2); !strings.HasPrefix(text, "server     none   ") || !strings.Contains(text, "debian12 @ 3   standard") {
 		t.Errorf("after the server has gone:\n%s", text)
