@@ -9,7 +9,7 @@ import (
 
 // Pace bounds what Rebalance does at a time.
 type Pace struct {
-	// MinTargets is the number of running targets below which nothing is moved: a few differ by chance.
+	// MinTargets is the number of targets on all servers below which nothing is moved: a few differ by chance.
 	MinTargets int
 	// MaxBooting is the share of targets that may be booting; above it the loads are about to change anyway.
 	MaxBooting float64
@@ -52,8 +52,9 @@ type Plan struct {
 	Reason string
 }
 
-// Rebalance proposes the next few moves for the targets of one vDisk and one policy. Servers are as for
-// Choose, with all their sessions, also those of other vDisks. It does not propose what Choose would not
+// Rebalance proposes the next few moves for targets of one vDisk and one policy: those that the caller has to
+// move, which may be one server's own. Servers are as for Choose, with all their sessions, also those of other
+// vDisks. It does not propose what Choose would not
 // choose, and never takes a target from a server that is not eligible for it: such a target moves by itself.
 func Rebalance(p Policy, pace Pace, servers []Server, running []Running) Plan {
 	booting := 0
@@ -62,9 +63,14 @@ func Rebalance(p Policy, pace Pace, servers []Server, running []Running) Plan {
 			booting++
 		}
 	}
+	all := 0
+	for _, s := range servers {
+		all += max(s.Sessions, 0)
+	}
+	all = max(all, len(running)) // reports are a moment old
 	switch {
-	case len(running) < max(pace.MinTargets, 2):
-		return Plan{Reason: fmt.Sprintf("%d targets run, too few to balance", len(running))}
+	case all < max(pace.MinTargets, 2):
+		return Plan{Reason: fmt.Sprintf("%d targets run, too few to balance", all)}
 	case float64(booting) > pace.MaxBooting*float64(len(running)):
 		return Plan{Reason: fmt.Sprintf("%d of %d targets are booting; nothing moves until they have", booting, len(running))}
 	}

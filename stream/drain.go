@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -168,4 +169,45 @@ func (s *Server) unconfirmed() (n int) {
 		e.mu.Unlock()
 	}
 	return n
+}
+
+// Proposal is another server for one target, which its session's MAC and address
+// name.
+type Proposal struct {
+	MAC  [6]byte
+	Addr netip.AddrPort
+	To   string // name of the server
+}
+
+// Propose asks targets to move, one after the other, to servers that have less to
+// do, and returns how many it has asked. A target that is not taken there within
+// the given time stays. Nobody is asked while the stream service is being stopped.
+func (s *Server) Propose(list []Proposal, within time.Duration) (asked int) {
+	if len(list) == 0 || s.draining.Load() != nil {
+		return 0
+	}
+	type target struct {
+		mac  [6]byte
+		addr netip.AddrPort
+	}
+	to := make(map[target]string, len(list))
+	for _, p := range list {
+		to[target{p.MAC, p.Addr}] = p.To
+	}
+	now := s.now()
+	for _, e := range s.table.all(nil) {
+		e.mu.Lock()
+		name, ok := to[target{e.session.Who.MAC, e.session.Addr()}]
+		if ok && e.confirmed && !e.session.Ended() && e.leaving == nil {
+			slot := engine.Slot(asked, len(list), within)
+			e.session.GoAway(now, wire.GoingAway{
+				Number: uint32(now), Reason: wire.AwayRebalance, SlotMS: uint32(slot.Milliseconds()), Proposed: name,
+			}, now.Add(within))
+			e.session.Tick(now)
+			s.clock.hurry(e)
+			asked++
+		}
+		s.release(e, nil)
+	}
+	return asked
 }

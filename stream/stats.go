@@ -53,6 +53,7 @@ type SessionView struct {
 	Packet    int
 	Status    wire.Status // the target's own last word
 	Confirmed bool
+	Resumed   bool // the target was served before: it moved here or renewed its session, and does not just start
 }
 
 // Sessions lists the sessions.
@@ -65,6 +66,7 @@ func (s *Server) Sessions() []SessionView {
 			list = append(list, SessionView{
 				MAC: x.Who.MAC, Label: x.Who.Login.Label, Addr: x.Addr(), Disk: x.Disk, Since: now.Sub(x.Born()),
 				Sent: x.Stats.Sent, Reads: x.Stats.Reads, Packet: x.Packet(), Status: x.Status, Confirmed: x.Confirmed(),
+				Resumed: x.Who.Resume || x.Who.Login.Flags&wire.LoginReconnect != 0,
 			})
 		}
 		e.mu.Unlock()

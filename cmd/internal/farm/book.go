@@ -33,6 +33,7 @@ type entry struct {
 	lost   bool // it was a member before, and was lost or started again
 	meta   Meta
 	back   time.Time // when it came back, if lost
+	serves time.Time // since when it reports that it serves
 
 	report   report
 	reported time.Time            // when the last report came; zero before the first
@@ -61,6 +62,8 @@ type peer struct {
 	heard time.Duration
 	// returned is the time since the server came back after it was lost; zero when it never was.
 	returned time.Duration
+	// serving is the time since it began to report that it serves; zero while it does not.
+	serving time.Duration
 }
 
 func newBook() *book { return &book{peers: map[string]*entry{}} }
@@ -107,6 +110,9 @@ func (b *book) take(now time.Time, r report) (counts, ask bool) {
 	e := b.peers[r.From]
 	if e == nil || e.meta.Start != r.Start || r.Seq <= e.report.Seq {
 		return false, false // a stranger, an earlier life, or older than what is known
+	}
+	if r.State != e.report.State && r.State == StreamServing {
+		e.serves = now
 	}
 	e.report, e.reported = r, now
 	maps.DeleteFunc(e.assigned, func(_ string, at time.Time) bool { return now.Sub(at) > settle })
@@ -170,6 +176,9 @@ func (b *book) list(now time.Time) []peer {
 		}
 		if e.lost {
 			p.returned = now.Sub(e.back)
+		}
+		if e.report.State == StreamServing {
+			p.serving = now.Sub(e.serves)
 		}
 		all = append(all, p)
 	}

@@ -19,6 +19,12 @@
 // nothing on the path of data waits for it. No decision compares the clocks of two machines: reports are
 // ordered by a random start number, which the peer's membership names, and a sequence number.
 //
+// # Balance
+//
+// Each server looks now and then whether others have less to do, and asks a few of its targets to go there
+// (balance.go), unless the policy says `rebalance: off`. So those that a failure has brought together are spread
+// again once the other server has served for the hold time.
+//
 // # Versions
 //
 // A vDisk's plain name stands for its highest version that every live server listed for the store holds

@@ -23,6 +23,7 @@ type Streams interface {
 	Stats() stream.ServerStats
 	StopStream(ctx context.Context, reason wire.GoingAwayReason, deadline time.Duration, progress func(stream.Drained)) stream.Drained
 	StartStream()
+	Propose(list []stream.Proposal, within time.Duration) (asked int)
 	Streaming() bool
 	Epoch() uint32
 	LearnEpoch(uint32)
@@ -53,6 +54,8 @@ type Options struct {
 	// Changed is called, not from a goroutine that holds a lock, when another server came, went, or changed
 	// the state of its stream service: what targets were told of it is out of date. It may be nil.
 	Changed func()
+	// Balance says how running targets are moved to servers that have less to do; the zero value means as usual.
+	Balance Balance
 	// Log may be nil.
 	Log *zap.Logger
 }
@@ -90,6 +93,7 @@ func New(o Options) (*Farm, error) {
 		return nil, err
 	}
 	f.rules.Store(r)
+	f.o.Balance = o.Balance.orUsual()
 	f.library.refresh(time.Now())
 	po := PeerOptions{
 		Name: o.Name, Bind: o.Bind, Advertise: o.Advertise, Keys: o.PeerKeys,
@@ -118,8 +122,14 @@ func New(o Options) (*Farm, error) {
 // Attach names the stream service, which needs the farm before the farm can need it.
 func (f *Farm) Attach(s Streams) { f.streams.Store(&s) }
 
-// Run tells the other servers about this one until the context ends.
-func (f *Farm) Run(ctx context.Context) error { return f.peers.Run(ctx) }
+// Run tells the other servers about this one, and moves targets to those that have less to do, until the context
+// ends.
+func (f *Farm) Run(ctx context.Context) error {
+	var all sync.WaitGroup
+	all.Go(func() { f.balance(ctx) }) // ends with the context; Run waits for it
+	defer all.Wait()
+	return f.peers.Run(ctx)
+}
 
 // Refresh takes in at once what has changed in the stores, and tells the other servers. Without it that takes up to a second.
 func (f *Farm) Refresh() { f.peers.report() }
@@ -206,9 +216,6 @@ func (f *Farm) epoch() uint32 {
 	return 0
 }
 
-// booting is how long a session counts as one of a machine that starts.
-const booting = 2 * time.Minute
-
 // tell is what this server tells the others.
 func (f *Farm) tell() Tell {
 	now := time.Now()
@@ -223,7 +230,7 @@ func (f *Farm) tell() Tell {
 			continue
 		}
 		t.Sessions++
-		if one.Since < booting {
+		if f.o.Balance.boots(one) {
 			t.Booting++
 		}
 	}

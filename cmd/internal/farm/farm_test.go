@@ -244,6 +244,8 @@ func (s *streams) StartStream() {
 	defer s.mu.Unlock()
 	s.stopped = false
 }
+func (s *streams) Propose([]stream.Proposal, time.Duration) int { return 0 }
+
 func (s *streams) Epoch() uint32     { return 0 }
 func (s *streams) LearnEpoch(uint32) {}
 func (s *streams) StopStream(ctx context.Context, _ wire.GoingAwayReason, _ time.Duration, progress func(stream.Drained)) stream.Drained {

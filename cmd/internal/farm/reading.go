@@ -209,7 +209,7 @@ func (r *reading) readAdmin(top *object) {
 
 // readPolicy reads what collections inherit.
 func (r *reading) readPolicy(top *object) {
-	r.policy = Collection{Login: LoginKnown, Affinity: AffinityNone, By: NearZone, Hold: defaultHold}
+	r.policy = Collection{Login: LoginKnown, Affinity: AffinityNone, By: NearZone, Hold: defaultHold, Rebalance: On}
 	r.config.Drain = defaultDrain
 	n := top.take("policy")
 	if n == nil {
@@ -237,6 +237,7 @@ func (r *reading) readRules(o *object, c *Collection, standard Collection) {
 	c.Affinity = choice(o, "affinity", standard.Affinity, AffinityNone, AffinityPrefer, AffinityRequire)
 	c.By = choice(o, "by", standard.By, NearZone, NearSubnet)
 	c.Hold = o.duration("hold", standard.Hold, 0, maxWait)
+	c.Rebalance = choice(o, "rebalance", standard.Rebalance, On, Off)
 }
 
 func (r *reading) readSite(o *object) {
