@@ -13,7 +13,7 @@ import (
 func (s *server) serveAdmin(ctx context.Context) error {
 	a := s.p.config.Admin
 	o := admin.Options{
-		Service: s.farm, Socket: s.p.socket, Addr: s.p.admin, Certificate: a.Certificate, PrivateKey: a.PrivateKey,
+		Service: s.farm, Socket: s.p.socket, SocketMode: a.SocketMode, SocketGroup: a.SocketGroup, Addr: s.p.admin, Certificate: a.Certificate, PrivateKey: a.PrivateKey,
 		TokenFile: a.TokenFile, Level: s.level, Log: s.log.Named("admin"),
 	}
 	api, err := admin.NewServer(o)

@@ -205,6 +205,9 @@ func listenSocket(o Options) (net.Listener, error) {
 		if gid, err = groupID(o.SocketGroup); err == nil {
 			err = os.Chown(o.Socket, -1, gid)
 		}
+		if errors.Is(err, fs.ErrPermission) {
+			err = fmt.Errorf("it cannot be given to group %s: this program's user must be in that group, or be root: %w", o.SocketGroup, err)
+		}
 	}
 	if err == nil {
 		err = os.Chmod(o.Socket, mode)
@@ -221,7 +224,7 @@ func groupID(name string) (int, error) {
 	}
 	g, err := user.LookupGroup(name)
 	if err != nil {
-		return 0, fmt.Errorf("group %q: %w", name, err)
+		return 0, fmt.Errorf("group %q is not known on this machine; make it with groupadd, or name another one: %w", name, err)
 	}
 	return strconv.Atoi(g.Gid)
 }

@@ -3,6 +3,7 @@ package farm
 import (
 	"crypto/sha256"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"time"
@@ -42,6 +43,10 @@ type Config struct {
 type Admin struct {
 	// Socket is the path of a Unix socket, guarded by file permissions.
 	Socket string
+	// SocketMode is its mode, 0600 for its owner alone or 0660 for a group as well; SocketGroup is the name or
+	// number of that group, empty for the one that the server runs as.
+	SocketMode  fs.FileMode
+	SocketGroup string
 	// TokenFile, Certificate and PrivateKey are files for the API over TLS at a server's admin address.
 	TokenFile, Certificate, PrivateKey string
 }
@@ -115,15 +120,6 @@ const (
 	NearSubnet Nearness = "subnet"
 )
 
-// Switch is on or off.
-type Switch string
-
-// The positions of a switch.
-const (
-	On  Switch = "on"
-	Off Switch = "off"
-)
-
 // Collection is a group of devices of one site, administered alike.
 type Collection struct {
 	Name, Site, Zone string
@@ -137,8 +133,6 @@ type Collection struct {
 	By       Nearness
 	// Hold is how long a server that came back waits until it is preferred again.
 	Hold time.Duration
-	// Rebalance tells whether running targets are moved to servers that have less to do.
-	Rebalance Switch
 	// PSKFile holds the pre-shared key of the collection; empty for none.
 	PSKFile string
 }
@@ -183,6 +177,12 @@ const (
 	defaultDrain      = 30 * time.Second
 	defaultState      = "/var/lib/spate"
 	defaultSocket     = "/run/spate/admin.sock"
+)
+
+// The modes that the socket of the admin API can have: whoever may write to it may do everything.
+const (
+	ownerMode fs.FileMode = 0o600
+	groupMode fs.FileMode = 0o660
 )
 
 const (
@@ -240,7 +240,6 @@ func OpenConfig() *Config {
 		Name: "open", Open: true, Unknown: openCollection, Drain: defaultDrain,
 		Collections: []Collection{{
 			Name: openCollection, Login: LoginOpen, Affinity: AffinityNone, By: NearZone, Hold: defaultHold,
-			Rebalance: On,
 		}},
 	}
 }

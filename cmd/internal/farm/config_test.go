@@ -84,6 +84,11 @@ func TestBadFarmFilesSayWhatIsWrong(t *testing.T) {
 		{"a store on no server", strings.Replace(start, "[a]", "[]", 1), "store s has no servers"},
 		{"a server twice in a store", strings.Replace(start, "[a]", "[a, a]", 1), "server a stands in line 4 already"},
 		{"half of an admin section", start + "admin: {token_file: /t}\n", "belong together"},
+		{"a mode that lets everybody in", start + "admin: {socket_mode: 0666}\n", `farm.yaml:5:22: socket_mode is "0666"; it must be 0600`},
+		{"a mode that is a decimal number", start + "admin: {socket_mode: 432}\n", `socket_mode is "432"`},
+		{"a mode in letters", start + "admin: {socket_mode: rw}\n", `socket_mode is "rw"`},
+		{"a group that is none", start + "admin:\n  socket_group: a b\n", `farm.yaml:6:17: socket_group is "a b"; it must be the name of a group`},
+		{"a group that is kept out", start + "admin:\n  socket_group: adm\n  socket_mode: 0600\n", "farm.yaml:7:16: socket_mode 0600 keeps out the socket_group of line 6"},
 		{"an unknown collection that is closed", start + "policy: {unknown: c}\nvdisks: [{name: v, store: s}]\ncollections: [{name: c, vdisks: [v]}]\n",
 			`it must be "open"`},
 		{"a primary server without the store", strings.Replace(start, "}]\nstores", "}, {name: b, stream: 192.0.2.2}]\nstores", 1) +
@@ -100,6 +105,30 @@ func TestBadFarmFilesSayWhatIsWrong(t *testing.T) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
 		})
+	}
+}
+
+// A group alone opens the socket to it; nothing opens it to nobody but its owner.
+func TestTheAdminSocketIsOpenToTheGroupThatIsNamed(t *testing.T) {
+	start := "farm: x\nkey_file: /k\nservers: [{name: a, stream: 192.0.2.1}]\nstores: [{name: s, path: /s, servers: [a]}]\n"
+	for text, want := range map[string]Admin{
+		"":                                {SocketMode: 0o600},
+		"admin: {socket: /x}\n":           {SocketMode: 0o600},
+		"admin: {socket_group: adm}\n":    {SocketMode: 0o660, SocketGroup: "adm"},
+		"admin: {socket_group: 4}\n":      {SocketMode: 0o660, SocketGroup: "4"},
+		"admin: {socket_mode: 0660}\n":    {SocketMode: 0o660},
+		"admin: {socket_mode: '0o660'}\n": {SocketMode: 0o660},
+		"admin: {socket_mode: 0600}\n":    {SocketMode: 0o600},
+		"admin:\n  socket_mode: 0660\n  socket_group: spate-admins\n": {SocketMode: 0o660, SocketGroup: "spate-admins"},
+	} {
+		c, err := ParseConfig("farm.yaml", []byte(start+text))
+		if err != nil {
+			t.Errorf("%q: %v", text, err)
+			continue
+		}
+		if got := c.Admin; got.SocketMode != want.SocketMode || got.SocketGroup != want.SocketGroup {
+			t.Errorf("%q: mode %04o, group %q", text, got.SocketMode, got.SocketGroup)
+		}
 	}
 }
 

@@ -3,10 +3,13 @@ package farm
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"io/fs"
 	"maps"
 	"net/netip"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -188,7 +191,7 @@ func (r *reading) unique(seen map[string]place, key string, w word, what string)
 
 func (r *reading) readAdmin(top *object) {
 	c := &r.config.Admin
-	c.Socket = defaultSocket
+	c.Socket, c.SocketMode = defaultSocket, ownerMode
 	n := top.take("admin")
 	if n == nil {
 		return
@@ -198,6 +201,7 @@ func (r *reading) readAdmin(top *object) {
 		return
 	}
 	c.Socket = r.path(o.text("socket"), defaultSocket)
+	r.readSocketRights(o)
 	c.TokenFile = r.keyFile(o, o.text("token_file"))
 	c.Certificate = r.path(o.text("certificate"), "")
 	c.PrivateKey = r.keyFile(o, o.text("private_key"))
@@ -207,9 +211,36 @@ func (r *reading) readAdmin(top *object) {
 	o.end()
 }
 
+// readSocketRights reads who may use the socket. A group alone says that it may.
+func (r *reading) readSocketRights(o *object) {
+	c := &r.config.Admin
+	mode, group := o.text("socket_mode"), o.text("socket_group")
+	if group.text != "" {
+		c.SocketGroup, c.SocketMode = group.text, groupMode
+		if !groupName.MatchString(group.text) {
+			r.complain(group.at, "socket_group is %q; it must be the name of a group, such as adm, or its number", group.text)
+		}
+	}
+	if mode.text == "" {
+		return
+	}
+	// As in YAML, Go and C; people mean an octal number here, whichever way they write it.
+	n, err := strconv.ParseUint(strings.TrimPrefix(mode.text, "0o"), 8, 12)
+	c.SocketMode = fs.FileMode(n)
+	switch {
+	case err != nil || c.SocketMode != ownerMode && c.SocketMode != groupMode:
+		r.complain(mode.at, "socket_mode is %q; it must be 0600, for the owner alone, or 0660, for socket_group as well", mode.text)
+	case c.SocketMode == ownerMode && group.text != "":
+		r.complain(mode.at, "socket_mode %s keeps out the socket_group of line %d; leave one of them out, or use 0660", mode.text, group.at.line)
+	}
+}
+
+// groupName is what groups are called on Linux (groupadd(8)), or a number.
+var groupName = regexp.MustCompile(`^([a-zA-Z_][a-zA-Z0-9_.-]{0,31}|[0-9]{1,10})$`)
+
 // readPolicy reads what collections inherit.
 func (r *reading) readPolicy(top *object) {
-	r.policy = Collection{Login: LoginKnown, Affinity: AffinityNone, By: NearZone, Hold: defaultHold, Rebalance: On}
+	r.policy = Collection{Login: LoginKnown, Affinity: AffinityNone, By: NearZone, Hold: defaultHold}
 	r.config.Drain = defaultDrain
 	n := top.take("policy")
 	if n == nil {
@@ -237,7 +268,6 @@ func (r *reading) readRules(o *object, c *Collection, standard Collection) {
 	c.Affinity = choice(o, "affinity", standard.Affinity, AffinityNone, AffinityPrefer, AffinityRequire)
 	c.By = choice(o, "by", standard.By, NearZone, NearSubnet)
 	c.Hold = o.duration("hold", standard.Hold, 0, maxWait)
-	c.Rebalance = choice(o, "rebalance", standard.Rebalance, On, Off)
 }
 
 func (r *reading) readSite(o *object) {
