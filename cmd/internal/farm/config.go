@@ -120,6 +120,15 @@ const (
 	NearSubnet Nearness = "subnet"
 )
 
+// Switch is on or off.
+type Switch string
+
+// The positions of a switch.
+const (
+	On  Switch = "on"
+	Off Switch = "off"
+)
+
 // Collection is a group of devices of one site, administered alike.
 type Collection struct {
 	Name, Site, Zone string
@@ -133,6 +142,8 @@ type Collection struct {
 	By       Nearness
 	// Hold is how long a server that came back waits until it is preferred again.
 	Hold time.Duration
+	// Rebalance tells whether running targets are moved to servers that have less to do.
+	Rebalance Switch
 	// PSKFile holds the pre-shared key of the collection; empty for none.
 	PSKFile string
 }
@@ -240,6 +251,7 @@ func OpenConfig() *Config {
 		Name: "open", Open: true, Unknown: openCollection, Drain: defaultDrain,
 		Collections: []Collection{{
 			Name: openCollection, Login: LoginOpen, Affinity: AffinityNone, By: NearZone, Hold: defaultHold,
+			Rebalance: On,
 		}},
 	}
 }

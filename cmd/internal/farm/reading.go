@@ -240,7 +240,7 @@ var groupName = regexp.MustCompile(`^([a-zA-Z_][a-zA-Z0-9_.-]{0,31}|[0-9]{1,10})
 
 // readPolicy reads what collections inherit.
 func (r *reading) readPolicy(top *object) {
-	r.policy = Collection{Login: LoginKnown, Affinity: AffinityNone, By: NearZone, Hold: defaultHold}
+	r.policy = Collection{Login: LoginKnown, Affinity: AffinityNone, By: NearZone, Hold: defaultHold, Rebalance: On}
 	r.config.Drain = defaultDrain
 	n := top.take("policy")
 	if n == nil {
@@ -268,6 +268,7 @@ func (r *reading) readRules(o *object, c *Collection, standard Collection) {
 	c.Affinity = choice(o, "affinity", standard.Affinity, AffinityNone, AffinityPrefer, AffinityRequire)
 	c.By = choice(o, "by", standard.By, NearZone, NearSubnet)
 	c.Hold = o.duration("hold", standard.Hold, 0, maxWait)
+	c.Rebalance = choice(o, "rebalance", standard.Rebalance, On, Off)
 }
 
 func (r *reading) readSite(o *object) {
