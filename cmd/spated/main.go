@@ -14,7 +14,6 @@ import (
 )
 
 func main() {
-	preferMe()
 	if err := newRoot().ExecuteContext(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, "spated:", err)
 		os.Exit(1)

@@ -2,5 +2,7 @@
 
 package main
 
+import "go.uber.org/zap"
+
 // preferMe does nothing here.
-func preferMe() {}
+func preferMe(*zap.Logger) {}

@@ -44,6 +44,7 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer log.Sync() //nolint:errcheck // a terminal cannot be synced, and nobody is left to tell
+	preferMe(log)
 	if err := os.MkdirAll(p.state, 0o700); err != nil {
 		return fmt.Errorf("the folder for keys and state: %w", err)
 	}
