@@ -53,6 +53,13 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer f.stop()
+	if !o.live {
+		// What ends by itself leaves nothing behind, no folder of sockets either. With a person before it
+		// `spate-target status` shall find the target where it looks.
+		if err := os.Setenv(agent.FolderVariable, o.dir); err != nil {
+			return err
+		}
+	}
 	if err := f.start(); err != nil {
 		return err
 	}

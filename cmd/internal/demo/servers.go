@@ -26,6 +26,7 @@ const (
 // farm is two servers on loopback.
 type farm struct {
 	o       options
+	here    string // the folder that all paths start from, as a shell reads it
 	key     string
 	file    string
 	servers []*server
@@ -45,6 +46,11 @@ type server struct {
 // makeFarm makes stores, key and farm file.
 func makeFarm(ctx context.Context, o options) (*farm, error) {
 	f := &farm{o: o, file: filepath.Join(o.dir, "farm.yaml")}
+	here, err := os.Getwd()
+	if err != nil {
+		return nil, err
+	}
+	f.here = "'" + strings.ReplaceAll(here, "'", `'\''`) + "'"
 	dir, err := filepath.Abs(o.dir) // a farm file names absolute paths
 	if err != nil {
 		return nil, err
@@ -168,13 +174,13 @@ func (s *server) waitReady() error {
 	return fmt.Errorf("%s was not ready after %s; its log is %s", s.name, startTimeout, s.log)
 }
 
-// state is what the process does, for the view.
-func (s *server) state() string {
+// state is the process, and whether it lives.
+func (s *server) state() (pid int, alive bool) {
 	select {
 	case <-s.ended:
-		return "ended"
+		return s.cmd.Process.Pid, false
 	default:
-		return fmt.Sprintf("pid %d", s.cmd.Process.Pid)
+		return s.cmd.Process.Pid, true
 	}
 }
 

@@ -3,9 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/spate-project/spate/cmd/internal/agent"
 )
@@ -66,18 +69,38 @@ func (v *view) draw() {
 	b.WriteString("\x1b[H\x1b[J")
 	b.WriteString(s.Text())
 	fmt.Fprintf(&b, "checked    %.1f GB, %d errors\n\n", float64(v.checked.bytes.Load())/1e9, v.checked.wrong.Load()+v.checked.failed.Load())
-	b.WriteString("In a second shell:\n")
+	fmt.Fprintf(&b, "In a second shell:\n    cd %s\n", v.farm.here)
 	for _, s := range v.farm.servers {
-		fmt.Fprintf(&b, "  %s (%s)\n", s.name, s.state())
-		fmt.Fprintf(&b, "    %s\n", v.farm.spate("stop-stream", s))
-		fmt.Fprintf(&b, "    %s\n", v.farm.spate("start-stream", s))
-		fmt.Fprintf(&b, "    kill -9 %d        and start it again: %s &\n", s.cmd.Process.Pid, strings.Join(s.args, " "))
-		fmt.Fprintf(&b, "    kill -STOP %d     and thaw it: kill -CONT %d\n", s.cmd.Process.Pid, s.cmd.Process.Pid)
+		fmt.Fprintf(&b, "  %s\n", s.name)
+		for _, line := range v.farm.lines(s) {
+			fmt.Fprintf(&b, "    %s\n", line)
+		}
 	}
+	room := screenRows() - strings.Count(b.String(), "\n") - 2 // an empty line above, the cursor's below
 	v.mu.Lock()
-	fmt.Fprintf(&b, "\n%s\n", strings.Join(v.notes, "\n"))
+	fmt.Fprintf(&b, "\n%s\n", strings.Join(v.notes[max(0, len(v.notes)-max(room, 1)):], "\n"))
 	v.mu.Unlock()
 	fmt.Print(b.String())
+}
+
+// usualRows is the height of a terminal that does not tell it.
+const usualRows = 24
+
+func screenRows() int {
+	size, err := unix.IoctlGetWinsize(int(os.Stdout.Fd()), unix.TIOCGWINSZ)
+	if err != nil || size.Row == 0 {
+		return usualRows
+	}
+	return int(size.Row)
+}
+
+// lines are what a person may do to a server, each ready to be pasted.
+func (f *farm) lines(s *server) []string {
+	list := []string{f.spate("stop-stream", s), f.spate("start-stream", s)}
+	if pid, alive := s.state(); alive {
+		return append(list, fmt.Sprintf("kill -9 %d", pid), fmt.Sprintf("kill -STOP %d; sleep 5; kill -CONT %d", pid, pid))
+	}
+	return append(list, strings.Join(s.args, " ")+" &") // it has ended, and can be started again
 }
 
 // spate is a command line for the console.
