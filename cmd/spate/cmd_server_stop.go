@@ -110,7 +110,11 @@ func runStop(c *cobra.Command, s farm.Service, r farm.StopRequest, asJSON bool) 
 			return err
 		}
 	case known:
-		fmt.Fprintf(c.OutOrStdout(), "%d moved, longest pause %s, %d left\n", p.Moved, short(p.LongestPause), p.Left)
+		silent := ""
+		if p.Silent > 0 {
+			silent = fmt.Sprintf(", %d had gone without a word", p.Silent)
+		}
+		fmt.Fprintf(c.OutOrStdout(), "%d moved, longest pause %s, %d left%s\n", p.Moved, short(p.LongestPause), p.Left, silent)
 	}
 	switch {
 	case errors.Is(err, context.Canceled):

@@ -258,7 +258,7 @@ func (s *streams) StopStream(ctx context.Context, _ wire.GoingAwayReason, _ time
 		close(s.stuck)
 		<-ctx.Done()
 		s.mu.Lock()
-		return stream.Drained{Total: n, Left: n}
+		return stream.Drained{Total: n + 1, Left: n, Silent: 1}
 	}
 	d := stream.Drained{Total: len(s.sessions)}
 	for range s.sessions {
@@ -403,7 +403,7 @@ func TestAStartTakesAStopBack(t *testing.T) {
 		t.Errorf("start during a stop: %v, streaming %v", err, onA.Streaming())
 	}
 	r := <-ended
-	if CodeOf(r.err) != ErrorUnfinished || !strings.Contains(r.err.Error(), "0 of 1 targets have moved, 1 stay") || !r.p.Done {
+	if CodeOf(r.err) != ErrorUnfinished || !strings.Contains(r.err.Error(), "0 of 2 targets have moved, 1 stay") || !r.p.Done || r.p.Silent != 1 {
 		t.Errorf("the stop: %+v, %v", r.p, r.err)
 	}
 	if tell := a.tell(); tell.State != StreamServing {

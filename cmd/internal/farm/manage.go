@@ -190,7 +190,7 @@ func (f *Farm) stopHere(ctx context.Context, r StopRequest, progress func(StopPr
 }
 
 func (p StopProgress) with(d stream.Drained) StopProgress {
-	p.Total, p.Moved, p.Left, p.LongestPause = d.Total, d.Moved, d.Left, d.LongestPause
+	p.Total, p.Moved, p.Silent, p.Left, p.LongestPause = d.Total, d.Moved, d.Silent, d.Left, d.LongestPause
 	return p
 }
 

@@ -165,6 +165,8 @@ type StopProgress struct {
 	Stranded []string `json:"stranded,omitempty"`
 	Moved    int      `json:"moved"`
 	Left     int      `json:"left"`
+	// Silent is the number of targets that are gone without a word: their good-bye was lost.
+	Silent int `json:"silent,omitempty"`
 	// LongestPause is the longest read pause of a moved target.
 	LongestPause time.Duration `json:"longest_pause_ns"`
 	// Done is set at the end.
