@@ -10,5 +10,5 @@
 //
 // As root it runs in a network namespace of its own with one more for each server, so that links can be cut: set down,
 // or made to drop every packet without telling anybody. Otherwise the servers are on loopback and cycles that cut
-// links are left out, which it says.
+// links are left out, which it says; with CI=true that is a failure.
 package main
