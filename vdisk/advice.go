@@ -36,7 +36,7 @@ const (
 	adviceParent  = "copy the version that it needs into this store, too"
 	adviceSystem  = "look into the permissions of the file, and into the system's log for its disk"
 	adviceRename  = "rename it"
-	adviceOther   = "remove it, or give it another extension"
+	adviceOther   = "a disk image is brought into a store by spate vdisk import; anything else does not belong here"
 )
 
 // Advice says what to do about a file that Open refuses with this error.

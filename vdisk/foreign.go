@@ -124,12 +124,31 @@ func (f *foreign) whole(ctx context.Context) error {
 	if f.format == FormatVDI {
 		return wholeVDI(f.path)
 	}
+	if f.format == FormatQcow2 {
+		if err := f.wholeTables(); err != nil {
+			return err
+		}
+	}
 	_, err := runTool(ctx, nil, "check", "-U", "--image-opts", f.options())
 	var tool *toolError
 	if errors.As(err, &tool) && (tool.code == checkLeaks || tool.code == checkUnknown) {
 		return nil
 	}
 	return err
+}
+
+// wholeTables looks at the tables of a qcow2 image.
+func (f *foreign) wholeTables() error {
+	file, err := os.Open(f.path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	size, err := file.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	return wholeQcow2(file, size)
 }
 
 // Exit codes of "qemu-img check": space that is lost but no data; a format that it cannot check, as VHD, where

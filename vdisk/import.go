@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"syscall"
@@ -127,6 +128,9 @@ func Import(ctx context.Context, o ImportOptions) (*Result, error) {
 // nextNumber finds the number for a new version of a vDisk.
 func nextNumber(dir, name string, more bool) (uint32, error) {
 	all, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, fmt.Errorf("there is no such folder; make it first, the vDisk is to lie in it: mkdir -p %s", quote(dir))
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -424,6 +428,10 @@ func (im *importer) commit(ctx context.Context, w *Writer, format Format) (*Resu
 	return r, nil
 }
 
+// guessFrom is how much of a disk must have been read before what is stored of it says how much more will be: some of
+// what was read is still under way.
+const guessFrom = 256 << 20
+
 // explain says what a full store would have needed, going by what was stored so far.
 func (im *importer) explain(w *Writer, err error) error {
 	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
@@ -433,6 +441,9 @@ func (im *importer) explain(w *Writer, err error) error {
 	need := "more than " + Bytes(stored)
 	if im.size > 0 && done > 0 {
 		need = "about " + Bytes(int64(float64(stored)*float64(im.size)/float64(done)))
+	}
+	if im.size > 0 && done < guessFrom {
+		need = "at most " + Bytes(im.atMost())
 	}
 	return fmt.Errorf("%w in %s: it was full at %s of the vDisk, %s of %s of the disk; %s are needed in all; nothing was left behind: %w",
 		ErrNoSpace, im.Into, Bytes(stored), Bytes(done), Bytes(max(im.size, done)), need, err)

@@ -155,7 +155,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"vdisk import x.img --into " + store + " --chunk many", exitUsage, "16K, 64K, 1M"},
 		{"vdisk import x.img --size 8Q --into " + store, exitUsage, "512M, 8G, 1T"},
 		{"vdisk import - --name cut --size 8G --into " + store, exitFailed, "the stream ended before its first byte"},
-		{"vdisk import x.img --into /no/such", exitFailed, "no such file"},
+		{"vdisk import x.img --into /no/such", exitFailed, "there is no such folder; make it first"},
 		{"vdisk import - --into " + store, exitFailed, "needs a name"},
 		{"vdisk list --store=", exitUsage, "name the folder"},
 		{"vdisk lst", exitUsage, `unknown command "lst" for spate vdisk; did you mean list?`},
