@@ -1,9 +1,20 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"net/netip"
+	"syscall"
 )
+
+// listenProblem says why the stream service cannot have its address.
+func listenProblem(a netip.AddrPort, err error) error {
+	if errors.Is(err, syscall.EADDRNOTAVAIL) {
+		return fmt.Errorf("stream service: %s is no address of this machine; ip addr lists those that it has: %w", a.Addr(), err)
+	}
+	return fmt.Errorf("stream service: %w", err)
+}
 
 // outside are addresses that are nobody's (RFC 5737, RFC 3849): the way to them begins at the card that leads to the
 // rest of the network.

@@ -51,7 +51,7 @@ func (s *server) tellLocked(i vdisk.Inventory) {
 		}
 	}
 	if i.Problem != "" {
-		tell("problem "+i.Problem, "store %s: %s", i.Dir, i.Problem)
+		tell("problem "+i.Problem, "store %s: %s; what lies in it is served as soon as it can be read", i.Dir, i.Problem)
 		return
 	}
 	offers, err := s.farm.VDisks(context.Background()) // from memory

@@ -39,7 +39,12 @@ Exit status: 0 ended by a signal, or --check found nothing; 1 an error.`,
   spated --store /srv/vdisks --listen 192.0.2.11
   spated --config /etc/spate/farm.yaml --check
   spated --config /etc/spate/farm.yaml --server lab-a`,
-		Args:          cobra.NoArgs,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("takes no arguments, got %q; see %s --help", args, cmd.CommandPath())
+			}
+			return nil
+		},
 		Version:       version.String(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -48,10 +53,13 @@ Exit status: 0 ended by a signal, or --check found nothing; 1 an error.`,
 			return run(cmd.Context(), o)
 		},
 	}
+	c.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
+	})
 	f := c.Flags()
 	f.StringVar(&o.config, "config", "", "farm `FILE`, the same on each server")
 	f.StringVar(&o.name, "server", "", "`NAME` of this server in the farm (default: the host name)")
-	f.BoolVar(&o.check, "check", false, "check the farm file, tell every mistake, and end")
+	f.BoolVar(&o.check, "check", false, "check the farm file, tell every mistake, and end; works on any machine")
 	f.StringVar(&o.store, "store", "", "serve every vDisk in this `DIR`, without a farm file")
 	f.StringVar(&o.listen, "listen", "127.0.0.1", "with --store: `ADDRESS[:PORT]` of the stream service")
 	f.StringVar(&o.peer, "peer", "", "with --store: `ADDRESS[:PORT]` for other servers (default: the one of --listen, next port)")

@@ -97,6 +97,9 @@ func (o options) planFarm() (*plan, error) {
 		return nil, err
 	}
 	s := c.Server(name)
+	if s == nil && o.check && o.name == "" {
+		return &plan{config: c, path: o.config}, nil // a farm file can be checked anywhere
+	}
 	if s == nil {
 		text := "the farm file " + o.config + " has no server " + strconv.Quote(name) + "; it has"
 		for i, s := range c.Servers {
@@ -154,7 +157,7 @@ func (o options) planStore() (*plan, error) {
 	for _, j := range o.join {
 		a, err := net.ResolveUDPAddr("udp", j)
 		if err != nil {
-			return nil, fmt.Errorf("--join %q: %w", j, err)
+			return nil, fmt.Errorf("--join %q: write HOST:PORT of another server, as that one prints it when it starts, such as 192.0.2.11:%d: %w", j, peerPort, err)
 		}
 		p.join = append(p.join, netip.AddrPortFrom(a.AddrPort().Addr().Unmap(), a.AddrPort().Port()))
 	}

@@ -87,7 +87,7 @@ func newServer(p *plan, out io.Writer, log *zap.Logger, level zap.AtomicLevel) (
 	}
 	conns, err := udp.Listen(p.stream, udp.Options{Loops: runtime.GOMAXPROCS(0)})
 	if err != nil {
-		return nil, fmt.Errorf("stream service: %w", err)
+		return nil, listenProblem(p.stream, err)
 	}
 	s.addr = conns[0].LocalAddr()
 	for _, c := range p.stores {

@@ -2,6 +2,7 @@ package farm
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/netip"
@@ -209,6 +210,9 @@ const (
 // ReadConfig reads and checks a farm file. An error of type Mistakes lists everything that is wrong with it.
 func ReadConfig(path string) (*Config, error) {
 	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no farm file %s; copy it from another server of the farm, or name it with --config: %w", path, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("farm file: %w", err)
 	}
