@@ -137,6 +137,45 @@ func TestAdoptMakesCopiesIdentical(t *testing.T) {
 	if like, _ := vdisk.Compare(facts(a), facts(b)); code != 0 || like != vdisk.Identical || !strings.HasPrefix(out, "adopted ") {
 		t.Errorf("adopted, they are %v: %d %q %q", like, code, out, errs)
 	}
+	other := t.TempDir()
+	run(t, nil, "vdisk", "import", image, "--into", other, "--codec", "none")
+	_, errs, code = run(t, nil, "vdisk", "adopt", "debian12", "--store", b, "--like", file(other))
+	if code != exitFailed || !strings.Contains(errs, "the same disk as "+file(other)+", stored differently") {
+		t.Errorf("stored differently: %d %q", code, errs)
+	}
+	run(t, disk()[:4096], "vdisk", "import", "-", "--name", "debian12", "--into", other, "--new-version")
+	_, errs, code = run(t, nil, "vdisk", "adopt", "debian12", "--store", b, "--like", filepath.Join(other, "debian12.1.spate"))
+	if code != exitFailed || !strings.Contains(errs, "is debian12 version 1, not debian12 version 0") {
+		t.Errorf("another version: %d %q", code, errs)
+	}
+	wrong := t.TempDir()
+	run(t, disk()[:4096], "vdisk", "import", "-", "--name", "debian12", "--into", wrong)
+	_, errs, code = run(t, nil, "vdisk", "adopt", "debian12", "--store", b, "--like", file(wrong))
+	if code != exitFailed || !strings.Contains(errs, "holds another disk than") {
+		t.Errorf("another disk: %d %q", code, errs)
+	}
+	// A damaged slot of the seal is written again, and the copy stays what it is.
+	st, err := os.Stat(file(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(file(b), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.WriteAt([]byte{0xff}, st.Size()-4096+100)
+	f.Close()
+	out, _, code = run(t, nil, "vdisk", "verify", "debian12", "--store", b)
+	if code != exitDamaged || !strings.Contains(out, "seal slot 1") || !strings.Contains(out, "spate vdisk adopt debian12@0 --store "+b+" --like "+file(b)) {
+		t.Errorf("a damaged slot: %d %q", code, out)
+	}
+	_, errs, code = run(t, nil, "vdisk", "adopt", "debian12@0", "--store", b, "--like", file(b))
+	if like, _ := vdisk.Compare(facts(a), facts(b)); code != 0 || like != vdisk.Identical {
+		t.Errorf("repaired, they are %v: %d %q", like, code, errs)
+	}
+	if out, _, code = run(t, nil, "vdisk", "verify", "debian12", "--store", b); code != 0 {
+		t.Errorf("repaired: %d %q", code, out)
+	}
 }
 
 // Each mistake on the command line gets a sentence and the exit code for it.

@@ -193,7 +193,8 @@ func newAdoptCommand() *cobra.Command {
 		Short: "Make a copy of a version identical to another one, or give it a new identity",
 		Long: `Servers share targets only between identical copies of a version: same content, same timestamp. Adopting verifies
 a copy whole, and then gives it the timestamp of the copy that --like names, if both have the same content, or
-a new timestamp. Targets that use the copy now carry on.
+a new timestamp: then the copies of all other servers must be adopted like this one. Targets that use the copy now
+carry on. With its own file for --like, a copy keeps its identity and gets a damaged seal or header written again.
 
 Exit codes: 0 adopted, 1 failed, 2 wrong usage, 3 the copy is damaged and was left as it is.`,
 		Example: `  spate vdisk adopt debian12@3 --store /srv/vdisks --like /mnt/lab-b/debian12.3.spate
@@ -214,16 +215,40 @@ Exit codes: 0 adopted, 1 failed, 2 wrong usage, 3 the copy is damaged and was le
 	return c
 }
 
+// identityLike gives the identity of the file like, if the version at path can be made identical to it.
+func identityLike(path, like string) (vdisk.ID, error) {
+	var both [2]vdisk.Facts
+	for i, p := range []string{path, like} {
+		v, err := vdisk.Open(p)
+		if err != nil {
+			return vdisk.ID{}, err
+		}
+		both[i] = v.Facts()
+		v.Close()
+	}
+	own, peer := both[0], both[1]
+	switch {
+	case own.Name != peer.Name || own.Number != peer.Number:
+		return vdisk.ID{}, fmt.Errorf("--like: %s is %s version %d, not %s version %d; name a copy of the same version",
+			like, peer.Name, peer.Number, own.Name, own.Number)
+	case own.Root != peer.Root && own.Logical == peer.Logical:
+		return vdisk.ID{}, fmt.Errorf("%s holds the same disk as %s, stored differently (by another release, or with other options), "+
+			"which cannot be made identical; copy %s itself beside it, and mv it over", path, like, like)
+	case own.Root != peer.Root:
+		return vdisk.ID{}, fmt.Errorf("%s holds another disk than %s (root %s and not %s), which cannot be made identical; "+
+			"if %s is the right one, copy it beside the other, and mv it over", path, like, own.Root.Short(), peer.Root.Short(), like)
+	}
+	return peer.ID, nil
+}
+
 func runAdopt(c *cobra.Command, path, like string, asJSON bool) error {
 	p := newProgress(c.ErrOrStderr())
 	o := vdisk.AdoptOptions{Who: whoami(), Verify: vdisk.VerifyOptions{Progress: p.show}}
 	if like != "" {
-		peer, err := vdisk.Open(like)
-		if err != nil {
-			return fmt.Errorf("--like: %w", err)
+		var err error
+		if o.Like, err = identityLike(path, like); err != nil {
+			return err
 		}
-		o.Like = peer.ID()
-		peer.Close()
 	}
 	r, err := vdisk.Adopt(c.Context(), path, o)
 	p.end()
