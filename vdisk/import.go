@@ -129,7 +129,7 @@ func Import(ctx context.Context, o ImportOptions) (*Result, error) {
 func nextNumber(dir, name string, more bool) (uint32, error) {
 	all, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, fmt.Errorf("there is no such folder; make it first, the vDisk is to lie in it: mkdir -p %s", quote(dir))
+		return 0, fmt.Errorf("there is no such folder; make it first, the vDisk is to lie in it (mkdir -p %s): %w", quote(dir), err)
 	}
 	if err != nil {
 		return 0, err
