@@ -189,7 +189,7 @@ func TestMistakesAreNamed(t *testing.T) {
 	}{
 		{"vdisk import", exitUsage, "wants IMAGE"},
 		{"vdisk import x.img", exitUsage, "--into DIR is needed"},
-		{"vdisk import x.img --into " + store + " --codec lzma", exitUsage, "must be one of [zstd"},
+		{"vdisk import x.img --into " + store + " --codec lzma", exitUsage, "must be one of [s2-better"},
 		{"vdisk import x.img --into " + store + " --chunk 3", exitFailed, "no such file"},
 		{"vdisk import x.img --into " + store + " --chunk many", exitUsage, "16K, 64K, 1M"},
 		{"vdisk import x.img --size 8Q --into " + store, exitUsage, "512M, 8G, 1T"},

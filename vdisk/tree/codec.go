@@ -27,7 +27,7 @@ var codecNames = [...]string{CodecNone: "none", CodecZstd: "zstd", CodecS2: "s2"
 
 // Codecs lists the names that ParseCodec knows, in the order to offer them.
 func Codecs() []string {
-	all := []Codec{CodecZstd, CodecZstdFast, CodecS2, CodecS2Better, CodecNone}
+	all := []Codec{CodecS2Better, CodecS2, CodecZstd, CodecZstdFast, CodecNone}
 	names := make([]string, len(all))
 	for i, c := range all {
 		names[i] = c.String()

@@ -2,10 +2,10 @@ package remote
 
 // Bounds of a disk. What a person may want to change is in Options; these are its defaults.
 const (
-	// defaultCache of stored chunks holds some 160 MB of disk: the working set of a booted system, twice over.
+	// defaultCache of stored chunks holds some 140 MB of disk: the working set of a booted system, twice over.
 	defaultCache = 64 << 20
 	// defaultDecoded is for chunks that are read in parts. Chunks that are read whole do not pass it.
-	defaultDecoded = 32 << 20
+	defaultDecoded = 48 << 20
 	// defaultIndex holds the index of some 6 GiB of disk at chunks of 16 KiB.
 	defaultIndex = 16 << 20
 	// defaultFlight: half of it, which is what a Stream may take, holds the greatest window of the protocol at four to one.
