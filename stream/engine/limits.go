@@ -203,7 +203,6 @@ const (
 	basePacket   = 1200
 	maxTrain     = 65507 // bytes of UDP payload, headers taken off
 	maxSegments  = 64
-	loopbackOnly = 9000 // larger datagrams are tried on loopback only
 	probeTries   = 3
 	probeSlack   = 20 // by which the header of IPv6 is longer
 	probeAgain   = 100 * time.Millisecond

@@ -1,8 +1,18 @@
 package engine
 
-// probeSizes are the datagram sizes that are tried, in bytes of UDP payload:
-// Ethernet, the common jumbo frames, and loopback.
-var probeSizes = [...]int{1472, 4096, 8972, 65000}
+// The datagram sizes that are tried, in bytes of UDP payload: on a network
+// Ethernet and the common jumbo frames, on loopback what it takes first.
+var (
+	networkSizes  = []int{1472, 4096, 8972}
+	loopbackSizes = []int{65000, 1472, 4096, 8972}
+)
+
+func (s *Session) probeSizes() []int {
+	if s.addr.Addr().IsLoopback() {
+		return loopbackSizes
+	}
+	return networkSizes
+}
 
 // restartProbing begins with the small datagram again and looks for more from
 // then on.
@@ -18,17 +28,22 @@ func (s *Session) tickProbe(now Instant) {
 	if now < s.probeAt || !s.proven {
 		return
 	}
-	if s.tried >= len(probeSizes) || probeSizes[s.tried] > loopbackOnly && !s.addr.Addr().IsLoopback() {
+	sizes := s.probeSizes()
+	if s.tried >= len(sizes) {
 		s.probeAt = Never
 		return
 	}
-	if s.probes++; s.probes > probeTries {
+	if s.probes++; s.probes > probeTries && s.tried+1 < len(sizes) && sizes[s.tried+1] < sizes[s.tried] {
+		s.tried++
+		s.probes = 1
+	}
+	if s.probes > probeTries {
 		s.probeAt = now.Add(probeRetry) // the path may change
 		s.probes = 0
 		return
 	}
-	s.probeSize = probeSizes[s.tried]
-	if s.addr.Addr().Is6() && s.tried == 0 {
+	s.probeSize = sizes[s.tried]
+	if s.addr.Addr().Is6() && s.probeSize == networkSizes[0] {
 		s.probeSize -= probeSlack // of the longer header
 	}
 	s.probed = max(s.probed, s.probeSize)
@@ -44,7 +59,7 @@ func (s *Session) sized(now Instant, largest int) {
 		s.restartProbing(now.Add(probeRetry))
 	case largest > s.packet && largest <= s.probed:
 		s.packet = largest
-		for s.tried < len(probeSizes) && probeSizes[s.tried] <= s.packet+probeSlack {
+		for sizes := s.probeSizes(); s.tried < len(sizes) && sizes[s.tried] <= s.packet+probeSlack; {
 			s.tried++
 		}
 		s.probes = 0
