@@ -32,7 +32,7 @@ type Attachment struct {
 	client   *stream.Client
 	remote   remote.Options
 	where    string
-	asked    string            // the vDisk as the log-in names it
+	asked    string       // the vDisk as the log-in names it
 	line     func(string) // tells a person what happens, one line a call
 	start    time.Time
 	origin   stream.Instant // the client's clock at start

@@ -41,8 +41,8 @@ type Status struct {
 	Server      string         `json:"server"`
 	Addr        netip.AddrPort `json:"addr"`
 	Since       time.Time      `json:"since"`
-	Asked       string         `json:"asked"`    // the vDisk as the log-in named it; empty: the one assigned to this device
-	VDisk       string         `json:"vdisk"`    // as the servers say; empty before the first has served
+	Asked       string         `json:"asked"` // the vDisk as the log-in named it; empty: the one assigned to this device
+	VDisk       string         `json:"vdisk"` // as the servers say; empty before the first has served
 	Version     uint32         `json:"version"`
 	Mode        string         `json:"mode"`
 	Size        int64          `json:"size"`
