@@ -1,6 +1,7 @@
 package blockdev
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -300,4 +301,17 @@ func (c *WriteCache) Stats() WriteCacheStats {
 		Used: int64(p.next-p.free) * CacheBlock, Peak: int64(p.peak) * CacheBlock, Max: int64(p.slots) * CacheBlock,
 		Waiting: p.waiting, ReadBytes: c.readBytes.Load(), HitBytes: c.hitBytes.Load(), WriteBytes: c.writeBytes.Load(),
 	}
+}
+
+// zeroBlock is what isZero compares with.
+var zeroBlock [4096]byte
+
+func isZero(b []byte) bool {
+	for len(b) > len(zeroBlock) {
+		if !bytes.Equal(b[:len(zeroBlock)], zeroBlock[:]) {
+			return false
+		}
+		b = b[len(zeroBlock):]
+	}
+	return bytes.Equal(b, zeroBlock[:len(b)])
 }

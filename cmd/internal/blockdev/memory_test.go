@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// Memory is a Device in a byte slice, for tests and as a scratch disk. Its hooks make it slow or faulty.
+// Memory is a Device in a byte slice. Its hooks make it slow or faulty.
 type Memory struct {
 	// Before is called by every method that may wait, before it does anything; an error is that method's result. It is
 	// set before the device is used.
@@ -131,17 +131,4 @@ func (m *Memory) Extent(ctx context.Context, off, length int64) (n int64, zero b
 		n += int64(len(part))
 	}
 	return n, zero, nil
-}
-
-// zeroBlock is what isZero compares with.
-var zeroBlock [4096]byte
-
-func isZero(b []byte) bool {
-	for len(b) > len(zeroBlock) {
-		if !bytes.Equal(b[:len(zeroBlock)], zeroBlock[:]) {
-			return false
-		}
-		b = b[len(zeroBlock):]
-	}
-	return bytes.Equal(b, zeroBlock[:len(b)])
 }
