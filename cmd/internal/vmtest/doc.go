@@ -12,6 +12,5 @@
 // and everything in which the kernel complains about its disk, so a test can pull servers from under the machine and ask
 // afterwards whether it has noticed. Need, Fixture, Boot and Guest are the same for tests, which skip or fail.
 //
-// At most two machines run at once on one computer, whoever starts them; a third waits for its turn. What measures time
-// keeps all of them away with Quiet.
+// At most two machines run at once on one computer, whoever starts them; a third waits for its turn.
 package vmtest

@@ -132,33 +132,6 @@ func enter(place int) (leave func(), err error) {
 	return func() { _ = l.Close() }, nil // a second time does no harm
 }
 
-// reserve waits until no machine runs on this computer, and keeps them away until release is called.
-func reserve(ctx context.Context) (release func(), err error) {
-	var held []func()
-	release = func() {
-		for _, leave := range held {
-			leave()
-		}
-	}
-	for i := range maxMachines {
-		for {
-			leave, err := enter(i)
-			if err == nil && leave == nil {
-				err = wait(ctx)
-			}
-			if err != nil {
-				release()
-				return nil, err
-			}
-			if leave != nil {
-				held = append(held, leave)
-				break
-			}
-		}
-	}
-	return release, nil
-}
-
 // trouble is what a kernel says whose disk fails, and what our own init says.
 var trouble = regexp.MustCompile(`I/O error|EXT4-fs error|EXT4-fs warning|Remounting filesystem read-only|Aborting journal|` +
 	`critical (medium|target|space allocation) error|blocked for more than|Kernel panic|BUG:|Oops|MARK bad|qemu-system`)
@@ -296,22 +269,8 @@ func (m *Machine) Stop() error {
 	return nil
 }
 
-// Problems are the lines of the console in which the kernel or the work complains.
-func (m *Machine) Problems() []string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return append([]string(nil), m.problems...)
-}
-
 // Uptime is how long ago the machine was started.
 func (m *Machine) Uptime() time.Duration { return time.Since(m.started) }
-
-// Console is everything that the machine has said, each line with the seconds since its start.
-func (m *Machine) Console() string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return strings.Join(m.console, "\n")
-}
 
 func (m *Machine) tail() string {
 	m.mu.Lock()
@@ -325,6 +284,3 @@ func (m *Machine) Kill() {
 	<-m.exited
 	m.leave()
 }
-
-// PID is the process id of QEMU.
-func (m *Machine) PID() int { return m.cmd.Process.Pid }

@@ -26,17 +26,6 @@ func Fixture(t testing.TB) Files {
 	return f
 }
 
-// Quiet waits until no machine runs on this computer and keeps others from starting until the test ends, for tests and
-// benchmarks that measure time. It must not be called by a test that boots machines itself.
-func Quiet(t testing.TB) {
-	t.Helper()
-	release, err := reserve(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(release)
-}
-
 // Guest is a machine of a test, which fails when a method of the machine does.
 type Guest struct {
 	*Machine
