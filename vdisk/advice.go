@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 )
 
 // Advice says what to do about damage of a version in the file at path, which is not known to be all.
@@ -24,6 +25,9 @@ func (d Damage) Remedy(name string, number uint32, path string) string {
 			name, number, quote(filepath.Dir(path)), quote(path))
 	case d.Level >= 0 && !d.Fenced:
 		return "look into the system's log whether the disk fails; if it does, copy the file of a server whose copy is sound to a disk that works"
+	case d.Level >= 0 && strings.Contains(d.Reason, unreadablePrefix):
+		return fmt.Sprintf("copy the file of a server whose copy is sound beside %s, and mv it over; look into the system's log "+
+			"whether the disk goes on failing", quote(path))
 	}
 	return fmt.Sprintf("copy the file of a server whose copy is sound beside %s, and mv it over", quote(path))
 }

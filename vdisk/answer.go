@@ -41,19 +41,19 @@ var scratches = sync.Pool{New: func() any { return new(scratch) }}
 
 // run is a part of an answer that lies in one piece in the file.
 type run struct {
-	at, file int64 // offsets in the caller's buffer and in the file
-	length   int64
-	last     int64 // index of the last object in it
+	at, file    int64 // offsets in the caller's buffer and in the file
+	length      int64
+	first, last int64 // indices of the objects at its ends
 }
 
 // ReadAnswer reads bytes [from, from+len(p)) of the concatenation of the stored bytes of the objects
 // level/first to level/first+count-1 into p, fewer at its end, and tells how many it read and how long the
 // whole concatenation is. Zero objects contribute nothing. What lies together in the file is read at once.
 //
-// It gives *DamagedError when one of these objects is fenced, cannot be located, or is cut off; ErrRange when
-// there are no such objects; and wraps errors of the system such as EIO and ESTALE, after which it may well
-// work again. It does not check the bytes: the reader does, against the tree. It does not allocate in steady
-// state.
+// It gives *DamagedError when one of these objects is fenced, cannot be located, is cut off, or lies in a bad place of
+// a disk that works; ErrRange when there are no such objects; and wraps errors of the system such as ESTALE, and EIO
+// of a disk that is gone, after which it may well work again. It does not check the bytes: the reader does, against
+// the tree. It does not allocate in steady state.
 func (v *Version) ReadAnswer(p []byte, level int, first int64, count int, from int64) (n int, total int64, err error) {
 	s := scratches.Get().(*scratch)
 	defer scratches.Put(s)
@@ -88,7 +88,7 @@ func (v *Version) answer(s *scratch, p []byte, level int, first int64, count int
 			page = i / tree.Fanout
 		}
 		if page != loaded {
-			if err := v.locate(s, max(level, 1), page); err != nil {
+			if err := v.find(s, level, page); err != nil {
 				return 0, 0, v.unlocated(err, level, i)
 			}
 			loaded = page
@@ -113,7 +113,7 @@ func (v *Version) answer(s *scratch, p []byte, level int, first int64, count int
 		if err := v.read(s, p, r, level); err != nil {
 			return 0, 0, err
 		}
-		r = run{at: begin + skip - from, file: at.offset + skip, length: length, last: i}
+		r = run{at: begin + skip - from, file: at.offset + skip, length: length, first: i, last: i}
 	}
 	if err := v.read(s, p, r, level); err != nil {
 		return 0, 0, err
@@ -133,7 +133,49 @@ func (v *Version) read(s *scratch, p []byte, r run, level int) error {
 	if errors.Is(err, io.EOF) {
 		return v.fence(&DamagedError{level, r.last, "the file was cut"})
 	}
-	v.failed()
+	if v.local(err) {
+		return v.pieces(p, r, level)
+	}
+	return v.unread(err)
+}
+
+// pieces reads a run that could not be read at once, object by object, and fences the one that is to blame. That none
+// is, and p is filled, happens where the disk was away for a moment.
+func (v *Version) pieces(p []byte, r run, level int) error {
+	s := scratches.Get().(*scratch)
+	defer scratches.Put(s)
+	s.quick = false
+	for i := r.first; i <= r.last; i++ {
+		page := i
+		if level == 0 {
+			page = i / tree.Fanout
+		}
+		if err := v.find(s, level, page); err != nil {
+			return v.unlocated(err, level, i)
+		}
+		at := s.record.page
+		if level == 0 {
+			at = s.record.children[i%tree.Fanout]
+		}
+		from, to := max(at.offset, r.file), min(at.offset+int64(at.length), r.file+r.length)
+		if from >= to {
+			continue
+		}
+		_, err := v.data.ReadAt(p[r.at+from-r.file:r.at+to-r.file], from)
+		switch {
+		case err == nil:
+		case badPlace(err):
+			return v.fence(&DamagedError{level, i, unreadable(err)})
+		default:
+			v.failed()
+			return v.unread(err)
+		}
+	}
+	return nil
+}
+
+// unread adds the version to an error of the system.
+func (v *Version) unread(err error) error {
 	return fmt.Errorf("read %s version %d: %w", v.seal.name, v.seal.number, err)
 }
 
@@ -147,15 +189,28 @@ func (v *Version) fence(bad *DamagedError) error {
 
 // unlocated turns an error of locate into one about the object that was wanted.
 func (v *Version) unlocated(err error, level int, index int64) error {
-	if err == errWouldWait {
-		return err
-	}
 	var bad *locatorError
-	if errors.As(err, &bad) {
+	switch {
+	case errors.Is(err, errWouldWait):
+		return err
+	case errors.As(err, &bad):
 		return v.fence(&DamagedError{level, index, bad.Error()})
 	}
 	v.failed()
-	return fmt.Errorf("read %s version %d: %w", v.seal.name, v.seal.number, err)
+	return v.unread(err)
+}
+
+// find puts the record that has the place of an object of that level into s.record: locate that looks twice at a
+// place that the disk cannot read, and calls it bad then.
+func (v *Version) find(s *scratch, level int, page int64) error {
+	err := v.locate(s, max(level, 1), page)
+	if err == nil || !badPlace(err) || !v.local(err) {
+		return err
+	}
+	if err = v.locate(s, max(level, 1), page); badPlace(err) {
+		return &locatorError{max(level, 1), page, errors.New(unreadable(err))}
+	}
+	return err
 }
 
 // locatorError means that the record of a page does not check.

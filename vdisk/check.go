@@ -134,29 +134,36 @@ func (c *checker) object(level int, index int64) error {
 	return err
 }
 
-// learn remembers what a check of object (level, index) found: a damaged object, the one checked or a page
-// above it, is fenced; a good one no longer is; one that could not be read is noted.
-func (v *Version) learn(level int, index int64, err error) {
+// learn remembers what a check of object (level, index) found, and gives what there is to say about it: a damaged
+// object, the one checked or a page above it, is fenced; so is one in a bad place of a disk that works; a good one no
+// longer is; one that could not be read because the file cannot be is noted.
+func (v *Version) learn(level int, index int64, err error) error {
 	var bad *DamagedError
+	var unread *readError
+	if errors.As(err, &unread) && v.local(unread.err) {
+		bad = &DamagedError{level, index, unreadable(unread.err)}
+		err = bad
+	}
 	var news bool
 	switch {
 	case err == nil:
 		news = v.damage.clear(level, index)
-	case errors.As(err, &bad):
+	case bad != nil || errors.As(err, &bad):
 		news = v.damage.note(bad.Level, bad.Index, bad.Reason, true)
 	default:
-		v.damage.note(level, index, "cannot be read: "+err.Error(), false)
-		v.failed()
+		v.damage.note(level, index, unreadable(err), false)
 	}
 	if news {
 		v.noticed()
 	}
+	return err
 }
 
 // Check reads an object again and verifies it against the tree, from the root down. A bad object is fenced:
 // ReadAnswer refuses it from now on, Damage lists it. The error is then a *DamagedError that names it, or the
 // page on the way to it that is bad itself. An object that was fenced and is good now is served again.
-// An object that the system cannot read is listed and not fenced, since nothing wrong can come of it.
+// An object that lies in a bad place of a disk that works is fenced, too; one of a file that cannot be read at all is
+// listed and not fenced, since nothing wrong can come of it.
 func (v *Version) Check(level int, index int64) error {
 	if index < 0 || index >= v.seal.shape.Count(level) {
 		return ErrRange
@@ -169,8 +176,7 @@ func (v *Version) Check(level int, index int64) error {
 			v.cache.forget(l, index>>(fanoutShift*(l-level)))
 		}
 	}
-	v.learn(level, index, err)
-	if err != nil {
+	if err = v.learn(level, index, err); err != nil {
 		return fmt.Errorf("check %s version %d: %w", v.seal.name, v.seal.number, err)
 	}
 	return nil

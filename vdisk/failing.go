@@ -18,13 +18,30 @@ func storeFailed(err error) bool {
 	return false
 }
 
+// badPlace reports whether an error of the system can mean a bad place on what works else: a sector that a disk cannot
+// read any more, a block that a file system found wrong.
+func badPlace(err error) bool { return errors.Is(err, syscall.EIO) || errors.Is(err, syscall.EBADMSG) }
+
+const unreadablePrefix = "cannot be read: "
+
 // unreadable says why the system cannot read a file or folder whose name the reader is told otherwise.
 func unreadable(err error) string {
 	var at *fs.PathError
 	if errors.As(err, &at) {
 		err = at.Err
 	}
-	return "cannot be read: " + err.Error()
+	return unreadablePrefix + err.Error()
+}
+
+// local reports whether a failed read is the fault of the place that was read: the rest of the file can be read. Where
+// it is not, the file counts as failing from now on. The place may be readable by now, too: who asks looks again
+// before it calls the place bad.
+func (v *Version) local(err error) bool {
+	if badPlace(err) && v.probe() == nil {
+		return true
+	}
+	v.failed()
+	return false
 }
 
 // failed remembers that the system could not read something of the file, and has it probed.

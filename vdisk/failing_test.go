@@ -1,6 +1,7 @@
 package vdisk
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -22,6 +23,7 @@ type sick struct {
 type ill struct {
 	err      error // what reads of [from, to) give; nil means a wrong bit at from
 	from, to int64
+	times    int // after so many reads it is over; 0: never
 }
 
 // set makes the reads of a file fail from now on, or right again with a zero ill.
@@ -53,10 +55,18 @@ type sickFile struct {
 }
 
 func (f *sickFile) ReadAt(b []byte, off int64) (int, error) {
+	name := filepath.Base(f.Name())
 	f.disk.mu.Lock()
-	is := f.disk.ills[filepath.Base(f.Name())]
-	f.disk.mu.Unlock()
+	is := f.disk.ills[name]
 	hit := is.from < off+int64(len(b)) && off < is.to
+	if hit && is.times > 0 {
+		left := is
+		if left.times--; left.times == 0 {
+			left = ill{}
+		}
+		f.disk.ills[name] = left
+	}
+	f.disk.mu.Unlock()
 	if hit && is.err != nil {
 		return 0, &os.PathError{Op: "read", Path: f.Name(), Err: is.err}
 	}
@@ -190,22 +200,83 @@ func TestAFileThatFailsInUseIsTakenOutAlone(t *testing.T) {
 	wait("the file back", holds(2))
 }
 
-// A bad place on a disk that works takes nothing out: everything else can be read.
-func TestABadPlaceTakesNothingOut(t *testing.T) {
+// A bad place on a disk that works, in a chunk or in what leads to it, takes out what lies there and nothing else,
+// whether a reader or a check comes upon it; once it can be read again a scrub lets it be served again.
+func TestABadPlaceTakesOutWhatLiesThere(t *testing.T) {
 	disk := &sick{}
 	s, wait := running(t, twoVersions(t), func(s *Store) { s.open, s.every = disk.open, time.Hour })
 	wait("the versions", holds(2))
 	v := acquire(t, s, 0)
-	disk.set("disk.0.spate", ill{err: syscall.EIO, from: blockSize, to: blockSize + 512})
-	if err := v.Check(0, 0); !errors.Is(err, syscall.EIO) {
-		t.Fatalf("a bad place: %v", err)
+	var at record
+	if err := v.locate(&scratch{}, 1, 0); err != nil {
+		t.Fatal(err)
 	}
-	i := wait("the damage", func(i Inventory) bool { return len(i.Replicas) == 2 && len(i.Replicas[0].Damage) == 1 })
-	if d := i.Replicas[0].Damage[0]; d.Fenced || !strings.Contains(d.Reason, "input/output error") {
-		t.Errorf("%+v", d)
+	v.cache.get(&at, 1, 0)
+	buf := make([]byte, 16*tree.MinChunk)
+	read := func() error {
+		_, _, err := v.ReadAnswer(buf, 0, 0, 16, 0)
+		return err
 	}
-	if v.failing.Load() {
-		t.Error("not probed")
+	check := func() error { return v.Check(0, 5) }
+	chunk, top := at.children[5], v.seal.top
+	for _, c := range []struct {
+		name string
+		at   place
+		look func() error
+		part string
+	}{
+		{"a chunk that is read with others", chunk, read, "chunk 5"},
+		{"a chunk that is checked", chunk, check, "chunk 5"},
+		{"a locator on the way of a reader", top, read, "chunk 0"},
+		{"a locator on the way of a check", top, check, "chunk 5"},
+	} {
+		for level := 1; level <= v.levels; level++ {
+			v.cache.forget(level, 0)
+		}
+		disk.set("disk.0.spate", ill{err: syscall.EIO, from: c.at.offset + 1, to: c.at.offset + 2})
+		var bad *DamagedError
+		if err := c.look(); !errors.As(err, &bad) || object(bad.Level, bad.Index) != c.part {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		i := wait(c.name, func(i Inventory) bool { return len(i.Replicas) == 2 && len(i.Replicas[0].Damage) == 1 })
+		d := i.Replicas[0].Damage[0]
+		if !d.Fenced || d.Part != c.part || !strings.HasSuffix(d.Reason, "cannot be read: input/output error") {
+			t.Errorf("%s: %+v", c.name, d)
+		}
+		if v.failing.Load() {
+			t.Errorf("%s: taken for a disk that is gone", c.name)
+		}
+		if c.at == chunk {
+			if n, _, err := v.ReadAnswer(buf, 0, 6, 10, 0); err != nil || n == 0 {
+				t.Errorf("%s: its neighbours: %v", c.name, err)
+			}
+		}
+		disk.set("disk.0.spate", ill{})
+		if r, err := v.Scrub(t.Context(), 0, nil); err != nil || r.Bad+r.Unread != 0 {
+			t.Errorf("%s: the disk is well: %+v, %v", c.name, r, err)
+		}
+		wait("all is well", func(i Inventory) bool { return len(i.Replicas) == 2 && len(i.Replicas[0].Damage) == 0 })
+		if err := read(); err != nil {
+			t.Errorf("%s: the disk is well: %v", c.name, err)
+		}
 	}
-	acquire(t, s, 0)
+}
+
+// A read that failed because the disk was away for a moment is done again, and nothing is called bad.
+func TestADiskThatWasAwayForAMomentIsReadAgain(t *testing.T) {
+	disk := &sick{}
+	s, wait := running(t, twoVersions(t), func(s *Store) { s.open, s.every = disk.open, time.Hour })
+	wait("the versions", holds(2))
+	v := acquire(t, s, 0)
+	disk.set("disk.0.spate", ill{err: syscall.EIO, to: wholeFile, times: 1})
+	buf, want := make([]byte, 4*tree.MinChunk), make([]byte, 4*tree.MinChunk)
+	if _, _, err := v.ReadAnswer(buf, 0, 0, 4, 0); err != nil {
+		t.Errorf("read: %v", err)
+	}
+	if _, _, err := v.ReadAnswer(want, 0, 0, 4, 0); err != nil || !bytes.Equal(buf, want) {
+		t.Errorf("read again: other bytes, %v", err)
+	}
+	if d := v.Damage(); len(d) > 0 {
+		t.Errorf("damaged: %+v", d)
+	}
 }

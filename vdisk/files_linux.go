@@ -3,6 +3,7 @@ package vdisk
 import (
 	"errors"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -69,7 +70,7 @@ func markOf(path string) (mark, error) {
 
 // uncache asks that the next read of a part of a file goes to what the file lies on.
 func uncache(b backing, off, length int64) {
-	f, ok := b.(*os.File)
+	f, ok := b.(syscall.Conn)
 	if !ok {
 		return
 	}

@@ -12,7 +12,7 @@ type ScrubReport struct {
 	Objects int64 // that were read and checked
 	Bytes   int64 // of the file that were read
 	Bad     int64 // objects that are damaged now; they are fenced
-	Unread  int64 // objects that the system could not read
+	Unread  int64 // objects that could not be read because the file cannot be
 }
 
 // scrubStep is how often a scrub looks at its rate, in bytes.
@@ -67,11 +67,10 @@ func (v *Version) recheck() {
 // count adds the outcome of one check, and gives the object it is about.
 func (r *ScrubReport) count(v *Version, level int, index int64, err error, found func(Damage)) (int, int64) {
 	r.Objects++
-	v.learn(level, index, err)
-	if err == nil {
+	if err = v.learn(level, index, err); err == nil {
 		return level, index
 	}
-	d := Damage{Level: level, Index: index, Reason: "cannot be read: " + err.Error()}
+	d := Damage{Level: level, Index: index, Reason: unreadable(err)}
 	var bad *DamagedError
 	if errors.As(err, &bad) {
 		d = Damage{Level: bad.Level, Index: bad.Index, Fenced: true, Reason: bad.Reason}

@@ -146,12 +146,10 @@ func (r *verification) walk(ctx context.Context) []Damage {
 		page, err := c.page(1, leaf)
 		if err != nil {
 			var bad *DamagedError
-			if !errors.As(err, &bad) {
-				v.learn(1, leaf, err)
-				damaged = append(damaged, Damage{Part: object(1, leaf), Level: 1, Index: leaf, Reason: "cannot be read: " + err.Error()})
+			if err = v.learn(1, leaf, err); !errors.As(err, &bad) {
+				damaged = append(damaged, Damage{Part: object(1, leaf), Level: 1, Index: leaf, Reason: unreadable(err)})
 				continue
 			}
-			v.learn(bad.Level, bad.Index, err)
 			damaged = append(damaged, Damage{
 				Part: object(bad.Level, bad.Index), Level: bad.Level, Index: bad.Index, Fenced: true,
 				Reason: bad.Reason + "; what is below it cannot be checked",
@@ -209,12 +207,11 @@ func (v *Version) decode(p *piece, d *tree.Decoder) {
 				err = &DamagedError{0, index, "is zero and stored as if it were not"}
 			}
 		}
-		v.learn(0, index, err)
 		var bad *DamagedError
-		if errors.As(err, &bad) {
+		if err = v.learn(0, index, err); errors.As(err, &bad) {
 			p.bad = append(p.bad, bad)
 		} else if err != nil {
-			p.unread = append(p.unread, Damage{Part: object(0, index), Index: index, Reason: "cannot be read: " + err.Error()})
+			p.unread = append(p.unread, Damage{Part: object(0, index), Index: index, Reason: unreadable(err)})
 		}
 	}
 }
