@@ -168,10 +168,18 @@ func (s *Server) explainFailure(e *entry, j engine.Job, err error) (index int64,
 	return j.First, wire.CodeStoreGone
 }
 
+// check looks at an object that a target could not verify.
 func (s *Server) check(e *entry, j engine.Job) {
 	d := e.image.Disk()
-	if err := e.image.Check(int(j.Level), j.First); err != nil {
-		s.log.Warn("object is damaged and fenced", keyDisk(d), keyObject(j.Level, j.First), keyError(err))
+	err := e.image.Check(int(j.Level), j.First)
+	var bad BadObject
+	switch {
+	case errors.As(err, &bad):
+		// Whoever keeps the store says so in full.
+		s.log.Debug("a target could not verify an object that is damaged here", keyDisk(d), keyObject(j.Level, j.First), keyError(err))
+		return
+	case err != nil:
+		s.storeTrouble(e.image, err)
 		return
 	}
 	e.mu.Lock()
