@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/spate-project/spate/cmd/internal/farm"
+	"github.com/spate-project/spate/cmd/internal/system/lab"
 	"github.com/spate-project/spate/stream/engine"
 )
 
@@ -179,6 +180,36 @@ func TestABadNetworkMakesNothingWrong(t *testing.T) {
 			snap := g.client.Snapshot()
 			if g.bytes.Load() < diskSize || snap.Failovers > 0 || snap.Lost == 0 {
 				t.Errorf("target %d: %d bytes in 1 s, %+v", i, g.bytes.Load(), snap)
+			}
+		}
+	})
+}
+
+// A version that appears in the stores is what a target gets that logs in two seconds later. Who uses the one before goes on
+// with that, also when the server changes.
+func TestANewVersionIsForThoseWhoLogInThen(t *testing.T) {
+	file, err := nextVersion()
+	ok(t, err)
+	inBubble(t, 1, two, func(w *world) {
+		old := w.attach()
+		for _, s := range w.servers {
+			ok(t, lab.CopyTo(s.dir, file))
+		}
+		time.Sleep(2 * time.Second) // a look at the store, and a report
+		fresh := w.attach()
+		gather(w, w.servers[1])
+		w.calm()
+		w.servers[1].kill()
+		time.Sleep(300 * time.Millisecond)
+		for g, want := range map[*target]struct {
+			number uint32
+			size   int64
+		}{old: {0, diskSize}, fresh: {1, 2 * diskSize}} {
+			before := g.bytes.Load()
+			time.Sleep(200 * time.Millisecond)
+			snap := g.client.Snapshot()
+			if snap.Disk.Number != want.number || g.device.Size() != want.size || snap.Server != "lab-a" || g.bytes.Load() == before {
+				t.Errorf("want version %d: %+v, %d bytes read", want.number, snap, g.bytes.Load()-before)
 			}
 		}
 	})

@@ -17,6 +17,7 @@ import (
 
 	"github.com/spate-project/spate/cmd/internal/farm"
 	"github.com/spate-project/spate/cmd/internal/system/lab"
+	"github.com/spate-project/spate/cmd/internal/testdisk"
 	"github.com/spate-project/spate/stream"
 	"github.com/spate-project/spate/stream/engine"
 	"github.com/spate-project/spate/stream/secure"
@@ -55,6 +56,21 @@ var replica = sync.OnceValues(func() (string, error) {
 // imported is the same disk imported at another time: it has another timestamp.
 var imported = sync.OnceValues(func() (string, error) {
 	return lab.MakeStore(context.Background(), filepath.Join(scratch, "second"), vdiskName, diskSize)
+})
+
+// nextVersion is the file of the vDisk's next version, whose disk is twice as large.
+var nextVersion = sync.OnceValues(func() (string, error) {
+	dir := filepath.Join(scratch, "next")
+	if _, err := lab.MakeStore(context.Background(), dir, vdiskName, diskSize); err != nil {
+		return "", err
+	}
+	r, err := vdisk.Import(context.Background(), vdisk.ImportOptions{
+		Source: "-", Input: testdisk.Reader(2 * diskSize), Into: dir, Name: vdiskName, NewVersion: true, Codec: vdisk.DefaultCodec,
+	})
+	if err != nil {
+		return "", err
+	}
+	return r.Path, nil
 })
 
 // now is the clock of all machines, which is the bubble's.

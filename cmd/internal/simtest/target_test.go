@@ -97,7 +97,7 @@ func (g *target) read(ctx context.Context) {
 	var check testdisk.Checker
 	buf := make([]byte, piece)
 	for ctx.Err() == nil {
-		off := g.cursor.Add(1) * stride % (diskSize / piece) * piece
+		off := g.cursor.Add(1) * stride % (g.device.Size() / piece) * piece
 		begin := time.Now()
 		if err := g.device.ReadAt(ctx, buf, off); err != nil {
 			if ended(err) != nil {
