@@ -26,6 +26,9 @@ const (
 	// is sent.
 	loopQueue = 256
 	loopBurst = 8
+	// delaySpan is over how long the delay of reads is averaged: reports to other
+	// servers go out about as often.
+	delaySpan = time.Second
 	// helloQueue is how many first messages may wait for a handshake.
 	helloQueue = 1024
 	// cookieAbove: with more first messages waiting than this, addresses must

@@ -134,6 +134,7 @@ func (l *loop) read(j engine.Job) {
 		if ok {
 			b.n = n
 			now := s.now()
+			s.delay.quick(now.Sub(j.Arrived))
 			e.mu.Lock()
 			e.session.Complete(now, j, b, int(total))
 			s.postLocked(e, l)

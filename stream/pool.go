@@ -146,6 +146,7 @@ func (s *Server) do(ctx context.Context, j engine.Job) {
 	now := s.now()
 	b.n = n
 	e.mu.Lock()
+	s.delay.end(now.Sub(j.Arrived))
 	if err != nil {
 		b.Free()
 		index, code := s.explainFailure(e, j, err)

@@ -58,6 +58,7 @@ type Server struct {
 	clock    *clock
 	hellos   chan hello
 	counters counters
+	delay    delays
 	trouble  sync.Map // store name -> time of the last report
 	draining atomic.Pointer[drain]
 }
@@ -379,6 +380,8 @@ func (s *Server) submitLocked(e *entry, l *loop) {
 func (s *Server) toPoolLocked(e *entry, j engine.Job) {
 	if !e.pool.submit(j) {
 		e.session.Refuse(j)
+	} else if j.Slot != engine.CheckSlot {
+		s.delay.begin() // it ends under the session's lock, so not before
 	}
 	s.clock.hurry(e)
 }
