@@ -111,6 +111,17 @@ func TestVerifyFindsDamageAndSaysSoWithItsExitCode(t *testing.T) {
 	if code != exitDamaged || !strings.Contains(out, "incomplete") {
 		t.Errorf("verify of a cut file: %d %q", code, out)
 	}
+	os.WriteFile(path, []byte("something else"), 0o600)
+	if out, _, code = run(t, nil, "vdisk", "verify", path); code != exitDamaged || !strings.Contains(out, "what to do: copy the file") {
+		t.Errorf("verify of something else under the name of a version: %d %q", code, out)
+	}
+	other := filepath.Join(store, "README.md")
+	os.WriteFile(other, []byte("something else"), 0o600)
+	out, errs, code = run(t, nil, "vdisk", "verify", other)
+	if code != exitFailed || !strings.Contains(errs, "nothing to verify: the file is no vDisk") || strings.Contains(out+errs, "damage") {
+		t.Errorf("verify of a file that is no vDisk: %d %q %q", code, out, errs)
+	}
+	os.WriteFile(path, b[:9000], 0o600)
 	out, _, code = run(t, nil, "vdisk", "list", "--store", store)
 	if code != 0 || !strings.Contains(out, "debian12.0.spate cannot be used: incomplete") {
 		t.Errorf("list: %d %q", code, out)

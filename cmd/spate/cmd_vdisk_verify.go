@@ -95,7 +95,7 @@ type verdictJSON struct {
 
 func runVerify(c *cobra.Command, paths []string, asJSON bool) error {
 	verdicts := []verdictJSON{}
-	damaged, failed := 0, 0
+	damaged, failed, strangers := 0, 0, 0
 	for _, path := range paths {
 		v, err := verifyOne(c, path)
 		if errors.Is(err, context.Canceled) {
@@ -103,6 +103,8 @@ func runVerify(c *cobra.Command, paths []string, asJSON bool) error {
 		}
 		verdicts = append(verdicts, v)
 		switch {
+		case errors.Is(err, vdisk.ErrNotVDisk):
+			strangers++
 		case err != nil:
 			failed++
 		case !v.Sound:
@@ -122,11 +124,16 @@ func runVerify(c *cobra.Command, paths []string, asJSON bool) error {
 		return &exitError{exitDamaged, fmt.Errorf("%d of %d versions are damaged", damaged, len(paths))}
 	case failed > 0:
 		return fmt.Errorf("%d of %d versions could not be verified", failed, len(paths))
+	case strangers > 0 && len(paths) == 1:
+		return errors.New("there is nothing to verify: the file is no vDisk")
+	case strangers > 0:
+		return fmt.Errorf("%d of %d files are no vDisks, nothing of them was verified", strangers, len(paths))
 	}
 	return nil
 }
 
-// verifyOne verifies a file. Damage is in the verdict; the error is for what kept it from being verified.
+// verifyOne verifies a file. Damage is in the verdict; the error is for what kept it from being verified. A file that
+// is no vDisk is damaged only if its name says that it should be one.
 func verifyOne(c *cobra.Command, path string) (verdictJSON, error) {
 	out := verdictJSON{Path: path}
 	began := time.Now()
@@ -149,7 +156,14 @@ func verifyOne(c *cobra.Command, path string) (verdictJSON, error) {
 	out.Seconds = time.Since(began).Seconds()
 	if err != nil {
 		out.Error = err.Error()
-		if errors.Is(err, vdisk.ErrDamaged) || errors.Is(err, vdisk.ErrIncomplete) || errors.Is(err, vdisk.ErrNotVDisk) {
+		_, _, misnamed := vdisk.ParseFileName(filepath.Base(path))
+		switch {
+		case errors.Is(err, vdisk.ErrNotVDisk) && misnamed != nil:
+			out.advice = []string{vdisk.Advice(err)}
+		case errors.Is(err, vdisk.ErrNotVDisk):
+			out.Complaints, out.advice = 1, []string{vdisk.Advice(vdisk.ErrDamaged)}
+			return out, nil
+		case errors.Is(err, vdisk.ErrDamaged), errors.Is(err, vdisk.ErrIncomplete):
 			out.Complaints, out.advice = 1, []string{vdisk.Advice(err)}
 			return out, nil
 		}
