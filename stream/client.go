@@ -137,8 +137,7 @@ func (c *Client) Run(ctx context.Context) error {
 // is looked at: silence is only what is silent after that.
 func (c *Client) step(b *udp.Batch, err error) error {
 	c.mu.Lock()
-	var refused *udp.Refused
-	switch {
+	switch refused, isRefused := errors.AsType[*udp.Refused](err); {
 	case err == nil:
 		now := c.now()
 		for d := range b.All() {
@@ -156,7 +155,7 @@ func (c *Client) step(b *udp.Batch, err error) error {
 				c.engine.Receive(now, b.From, d)
 			}
 		}
-	case errors.As(err, &refused):
+	case isRefused:
 		c.engine.Unreachable(c.now(), refused.Remote)
 	case errors.Is(err, net.ErrClosed):
 		c.mu.Unlock()

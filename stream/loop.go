@@ -61,11 +61,11 @@ func (l *loop) run() error {
 			err = l.g.conn.Receive(&b)
 			l.since, l.late = l.s.now(), false
 		}
-		var refused *udp.Refused
 		switch {
-		case errors.As(err, &refused):
 		case err != nil:
-			return err
+			if _, refused := errors.AsType[*udp.Refused](err); !refused {
+				return err
+			}
 		case more:
 			l.s.counters.received.Add(uint64(len(b.Data)))
 			l.take(&b)
