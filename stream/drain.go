@@ -87,6 +87,7 @@ type drain struct {
 	end    engine.Instant
 	mu     sync.Mutex // taken inside a session's lock
 	list   []*entry   // guarded by mu
+	over   bool       // guarded by mu: the deadline is over, nobody is served any more
 }
 
 func (s *Server) beginDrain(reason wire.GoingAwayReason, deadline time.Duration) *drain {
@@ -104,12 +105,23 @@ func (s *Server) beginDrain(reason wire.GoingAwayReason, deadline time.Duration)
 	return d
 }
 
-// sendAway asks one target to move. Its session is locked.
+// sendAway asks one target to move, or tells it that it is too late for that. Its
+// session is locked.
 func (d *drain) sendAway(e *entry, slot time.Duration) {
 	if e.leaving == d {
 		return
 	}
 	e.leaving = d
+	d.mu.Lock()
+	over := d.over
+	if !over {
+		d.list = append(d.list, e)
+	}
+	d.mu.Unlock()
+	if over {
+		e.session.Close(wire.CodeStopped, "")
+		return
+	}
 	now := d.s.now()
 	f := wire.GoingAway{Number: uint32(d.end), Reason: d.reason, SlotMS: uint32(slot.Milliseconds())}
 	if a := d.s.cfg.Admitter.Alternates(e.session.Who, e.session.Disk.Content); len(a.List) > 0 {
@@ -118,9 +130,6 @@ func (d *drain) sendAway(e *entry, slot time.Duration) {
 	e.session.GoAway(now, f, d.end)
 	e.session.Tick(now)
 	d.s.clock.hurry(e)
-	d.mu.Lock()
-	d.list = append(d.list, e)
-	d.mu.Unlock()
 }
 
 func (d *drain) entries() []*entry {
@@ -148,8 +157,12 @@ func (d *drain) state() Drained {
 	return r
 }
 
-// close tells those that are left that it is over.
+// close tells those that are left that it is over, and so it is for those who
+// were half open until now.
 func (d *drain) close() Drained {
+	d.mu.Lock()
+	d.over = true
+	d.mu.Unlock()
 	r := d.state()
 	for _, e := range d.entries() {
 		e.mu.Lock()

@@ -36,3 +36,28 @@ func TestStopThatIsTakenBack(t *testing.T) {
 		t.Errorf("the second stop: %+v", d)
 	}
 }
+
+// Who completes a log-in when the deadline of a stop is over is told that it is, and not served on.
+func TestLogInThatCompletesAfterTheStopIsClosed(t *testing.T) {
+	f := startFarm(t, 1, 1<<20)
+	c := f.client(t, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := c.WaitServing(ctx); err != nil {
+		t.Fatal(err)
+	}
+	s := f.servers[0]
+	late := s.table.all(nil)[0]
+	d := &drain{s: s, reason: wire.AwayStopped, end: s.now()}
+	if r := d.close(); r != (Drained{}) {
+		t.Errorf("a stop without targets: %+v", r)
+	}
+	late.mu.Lock()
+	d.sendAway(late, 0)
+	s.release(late, nil)
+	late.mu.Lock()
+	defer late.mu.Unlock()
+	if !late.session.Ended() {
+		t.Error("it is served on")
+	}
+}
