@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/netip"
 
 	"go.uber.org/zap"
 
@@ -11,8 +13,8 @@ import (
 
 // announce prints what a person needs to attach the vDisks, and "ready".
 func (s *server) announce() {
-	if s.p.open && !s.addr.Addr().IsLoopback() {
-		fmt.Fprintf(s.out, "warning: every machine that reaches %s and knows the farm key can read these vDisks\n", reachable(s.addr))
+	if s.p.open {
+		warnOfReaders(s.out, s.addr)
 	}
 	s.mu.Lock()
 	s.ready = true
@@ -26,6 +28,13 @@ func (s *server) announce() {
 		}
 	}
 	fmt.Fprintln(s.out, "ready")
+}
+
+// warnOfReaders says who can read a folder that is served at an address: whoever has the key, and can send a datagram.
+func warnOfReaders(out io.Writer, a netip.AddrPort) {
+	if !a.Addr().IsLoopback() {
+		fmt.Fprintf(out, "warning: every machine that reaches %s and knows the farm key can read these vDisks\n", reachable(a))
+	}
 }
 
 // inventory takes what a scan of a store has found. A vDisk is told when the farm offers it: before that nobody could
