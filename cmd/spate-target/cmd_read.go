@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,7 +24,7 @@ and writes exactly its bytes to a file, or throws them away (to measure, or to c
 a farm can serve every block).
 
 A file keeps holes where the vDisk is zero. It appears whole or not at all: what was
-written is removed again when reading fails.
+written is removed again when reading fails, and by the next read when it was killed.
 
 Exit status: 0 everything was read and verified, 1 not.`,
 		Example: "  spate-target read --server lab-a --farm-key spate1… --vdisk debian12 --out debian12.raw\n" +
@@ -68,6 +66,15 @@ func read(ctx context.Context, out io.Writer, login agent.Login, o readOptions) 
 	if err := o.check(); err != nil {
 		return err
 	}
+	// The file comes first: what cannot be kept need not be read.
+	var file *outFile
+	if !o.discard {
+		var err error
+		if file, err = newOutFile(o.out); err != nil {
+			return err
+		}
+		defer file.abandon()
+	}
 	a, err := agent.Start(ctx, agent.Options{Login: login, Where: "read", Line: sayer(o.messages)})
 	if err != nil {
 		return err
@@ -84,7 +91,10 @@ func read(ctx context.Context, out io.Writer, login agent.Login, o readOptions) 
 	begin := time.Now()
 	for {
 		start := time.Now()
-		err = readOnce(ctx, a, o)
+		err = readOnce(ctx, a, file, o)
+		if err == nil && file != nil {
+			err = file.finish(a.Disk.Size())
+		}
 		if err != nil {
 			return fmt.Errorf("read %s: %w", a.Disk.Disk().Name, err)
 		}
@@ -97,51 +107,25 @@ func read(ctx context.Context, out io.Writer, login agent.Login, o readOptions) 
 	}
 }
 
-func readOnce(ctx context.Context, a *agent.Attachment, o readOptions) error {
+// readOnce reads the disk into a file, or throws it away where that is nil.
+func readOnce(ctx context.Context, a *agent.Attachment, file *outFile, o readOptions) error {
 	p := newProgress(o.messages, a.Disk.Size())
 	defer p.end()
-	if o.discard {
+	if file == nil {
 		return a.Disk.Stream(ctx, 0, a.Disk.Size(), remote.Sink{
 			Data: func(b []byte, _ int64) error { p.add(int64(len(b))); return nil },
 			Hole: func(_, n int64) error { p.add(n); return nil },
 		})
 	}
-	tmp := o.out + ".part"
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp) // renamed by then, when all went well
-	w := bufio.NewWriterSize(f, 1<<20)
-	err = a.Disk.Stream(ctx, 0, a.Disk.Size(), remote.Sink{
+	return a.Disk.Stream(ctx, 0, a.Disk.Size(), remote.Sink{
 		Data: func(b []byte, _ int64) error {
 			p.add(int64(len(b)))
-			_, err := w.Write(b)
+			_, err := file.Write(b)
 			return err
 		},
 		Hole: func(_, n int64) error {
 			p.add(n)
-			if err := w.Flush(); err != nil {
-				return err
-			}
-			_, err := f.Seek(n, io.SeekCurrent)
-			return err
+			return file.skip(n)
 		},
 	})
-	if e := w.Flush(); err == nil {
-		err = e
-	}
-	if e := f.Truncate(a.Disk.Size()); err == nil {
-		err = e
-	}
-	if e := f.Sync(); err == nil {
-		err = e
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(tmp, o.out)
 }
