@@ -49,6 +49,18 @@ func TestLongestReadPause(t *testing.T) {
 		{"killed and restarted at once", 100 * time.Millisecond, func(_ *world, s *simServer) { s.crash(); s.restart() }, nil},
 		{"link down", 300 * time.Millisecond, func(_ *world, s *simServer) { s.e.cut = true }, nil},
 		{
+			"its targets hear it and do not reach it", 300 * time.Millisecond,
+			func(w *world, s *simServer) { w.partFromTargets(s, true, false) }, func(w *world, s *simServer) { w.tearDown(&s.e) },
+		},
+		{
+			"it hears its targets and does not reach them", 300 * time.Millisecond,
+			func(w *world, s *simServer) { w.partFromTargets(s, false, true) }, func(w *world, s *simServer) { w.tearDown(&s.e) },
+		},
+		{
+			"its targets are on the other side", 300 * time.Millisecond,
+			func(w *world, s *simServer) { w.partFromTargets(s, true, true) }, func(w *world, s *simServer) { w.tearDown(&s.e) },
+		},
+		{
 			"frozen and thawed", 300 * time.Millisecond,
 			func(_ *world, s *simServer) { s.freeze() }, func(_ *world, s *simServer) { s.thaw() },
 		},
@@ -156,8 +168,14 @@ func TestShortStallsCauseNoFailover(t *testing.T) {
 	}
 }
 
-// A thousand targets that lose their server at once are all served by the others within a second.
+// A thousand targets that lose their server at once are all served by the others within a second, with their tickets and
+// also when nobody takes these; none is refused.
 func TestThousandTargetsLoseTheirServer(t *testing.T) {
+	t.Run("tickets are taken", func(t *testing.T) { loseServerOfThousand(t, false) })
+	t.Run("each logs in anew", func(t *testing.T) { loseServerOfThousand(t, true) })
+}
+
+func loseServerOfThousand(t *testing.T, refuseTickets bool) {
 	const targets = 1000
 	w := newWorld(t, 1)
 	for i := range 3 {
@@ -181,6 +199,9 @@ func TestThousandTargetsLoseTheirServer(t *testing.T) {
 		}
 	}
 	lost.crash()
+	for _, s := range w.servers[1:] {
+		s.refuseTickets = refuseTickets
+	}
 	since := w.now
 	again := func() bool {
 		for _, c := range w.clients {
@@ -194,6 +215,13 @@ func TestThousandTargetsLoseTheirServer(t *testing.T) {
 		t.Fatal("not all are served again within a second")
 	}
 	t.Logf("served again after %v, %d and %d", w.now.Sub(since), len(w.servers[1].sessions), len(w.servers[2].sessions))
+	for _, c := range w.clients {
+		for _, e := range c.events {
+			if e.Kind == EventDenied {
+				t.Fatalf("%s is refused by %s: %s", c.name, e.From, e.Text)
+			}
+		}
+	}
 	for _, s := range w.servers[1:] {
 		if n := len(s.sessions); n < targets*4/10 {
 			t.Errorf("%s got %d of %d targets: they do not spread", s.name, n, targets)

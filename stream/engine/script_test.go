@@ -13,13 +13,14 @@ import (
 // and all targets must finish.
 type script struct {
 	w       *world
-	good    *simServer // never damaged, and healthy when it is calm
-	ends    Instant    // of the troubles
-	sick    map[any]int
-	well    map[any]Instant // since when a node has no trouble
+	good    *simServer      // never damaged, and healthy when it is calm
+	ends    Instant         // of the troubles
+	sick    map[any]int     // troubles of a node, or of the way between two
+	well    map[any]Instant // since when it has none
 	history []recording
 	strange []netip.AddrPort // addresses at which nobody is
 	drawn   int              // target addresses that were given out
+	spurned Instant          // until then the targets that the good server refused stay away from it
 }
 
 // recording is a datagram as somebody on the path keeps it.
@@ -135,6 +136,9 @@ func (s *script) heal() {
 	w := s.w
 	w.trace("calm")
 	v := s.good
+	if v.denies != 0 {
+		s.spurned = w.now.Add(denyAgain)
+	}
 	if v.dead {
 		v.restart()
 	}
@@ -144,6 +148,7 @@ func (s *script) heal() {
 	v.e.cut, v.e.most, v.full, v.gone, v.denies = false, 0, false, false, 0
 	v.disk = func() time.Duration { return 200 * time.Microsecond }
 	v.front.Start()
+	w.tearDown(&v.e)
 	for _, c := range w.clients {
 		c.e.cut, c.e.most = false, 0
 		if c.frozen {
@@ -151,7 +156,7 @@ func (s *script) heal() {
 		}
 	}
 	clear(s.sick)
-	s.well[v] = w.now
+	s.well[v] = later(w.now, s.spurned)
 	for _, c := range w.clients {
 		s.well[c] = w.now
 	}
@@ -178,20 +183,21 @@ func (s *script) rise(node any, after time.Duration, undo func()) {
 	})
 }
 
-// watch fails when a target's reads stand still for long although it and some
-// server have been well all the while.
+// watch fails when a target's reads stand still for long although it, some
+// server and the way between them have been well all the while.
 func (s *script) watch() {
 	w := s.w
 	w.after(100*time.Millisecond, s.watch)
 	since := w.now.Add(-bearable)
 	wellSince := func(node any) bool { return s.sick[node] == 0 && s.well[node] <= since }
-	some := false
-	for _, v := range w.servers {
-		some = some || wellSince(v) && (v == s.good || len(v.damaged) == 0)
-	}
 	for _, c := range w.clients {
-		if c.pause() > bearable && some && wellSince(c) && !c.c.closed {
-			w.fail("%s stands still for %v though it and a server are well: %+v", c.name, c.pause(), c.c.Snapshot())
+		if c.pause() <= bearable || !wellSince(c) || c.c.closed {
+			continue
+		}
+		for _, v := range w.servers {
+			if wellSince(v) && (v == s.good || len(v.damaged) == 0) && wellSince(between(c, v)) {
+				w.fail("%s stands still for %v though it, %s and the way between are well: %+v", c.name, c.pause(), v.name, c.c.Snapshot())
+			}
 		}
 	}
 }

@@ -107,14 +107,9 @@ func (s *simServer) Admit(who Who) Decision {
 		d.Result, d.Code = wire.ResultDeny, wire.CodeContentChanged
 	case s.refuseTickets && who.Resume:
 		d.Result, d.Code = wire.ResultDeny, wire.CodeStarting
-	case s.full && !who.Resume:
-		d.Result = wire.ResultRefer
-		for _, o := range s.w.servers {
-			if o != s {
-				d.Refer = append(d.Refer, wire.Referral{Name: o.name, ID: o.id, Addr: o.e.addr})
-				break
-			}
-		}
+	case s.full && !who.Resume && len(s.seen()) > 0:
+		o := s.seen()[0]
+		d.Result, d.Refer = wire.ResultRefer, []wire.Referral{{Name: o.name, ID: o.id, Addr: o.e.addr}}
 	}
 	return d
 }
@@ -122,17 +117,26 @@ func (s *simServer) Admit(who Who) Decision {
 func (s *simServer) Confirmed(*Session) {}
 func (s *simServer) Ended(*Session)     {}
 
-// Alternates ranks the other servers differently for each target.
+// Alternates ranks the other servers differently for each target, and behind
+// them those that it does not see.
 func (s *simServer) Alternates(who Who, _ wire.Content) wire.Alternates {
 	var a wire.Alternates
-	for _, o := range s.w.servers {
-		if o != s && !o.hidden {
-			a.List = append(a.List, wire.Alternate{Name: o.name, ID: o.id, Addr: o.e.addr, State: wire.StateServing})
+	add := func(o *simServer, state wire.ServerState) {
+		a.List = append(a.List, wire.Alternate{Name: o.name, ID: o.id, Addr: o.e.addr, State: state})
+	}
+	for _, o := range s.seen() {
+		if !o.hidden {
+			add(o, wire.StateServing)
 		}
 	}
 	if n := len(a.List); n > 0 {
 		k := int(who.MAC[5]) % n
 		a.List = append(a.List[k:n:n], a.List[:k]...)
+	}
+	for _, o := range s.w.servers {
+		if o != s && !o.hidden && !s.sees(o) {
+			add(o, wire.StateUnreachable)
+		}
 	}
 	return a
 }

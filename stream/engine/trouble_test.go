@@ -19,6 +19,7 @@ func (s *script) trouble() {
 		func() { s.freeze(v, d) }, func() { s.freeze(v, d) },
 		func() { s.stop(v, d) }, func() { s.stop(v, d) },
 		func() { s.cut(v, &v.e, v.name, d) }, func() { s.cut(c, &c.e, c.name, d) },
+		func() { s.part(d) }, func() { s.part(d) }, func() { s.part(d) },
 		func() { s.slow(v, d) },
 		func() { s.freezeTarget(c, d) },
 		func() { s.flip(v) }, func() { s.flip(v) },
@@ -147,7 +148,11 @@ func (s *script) deny(v *simServer, d time.Duration) {
 	s.w.trace("%s denies everyone for %v", v.name, d)
 	v.denies = wire.CodeDisabled
 	s.fall(v)
-	s.rise(v, d+denyAgain, func() { v.denies = 0 }) // a target that was denied comes back later
+	if v == s.good {
+		s.spurned = later(s.spurned, s.w.now.Add(d+denyAgain))
+	}
+	s.w.after(d, func() { v.denies = 0 })
+	s.rise(v, d+denyAgain, func() {}) // a target that was denied comes back later
 }
 
 // shrink lets datagrams that need more than the least path vanish.

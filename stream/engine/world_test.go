@@ -31,6 +31,7 @@ type world struct {
 	byAddr   map[netip.AddrPort]node
 	counters map[[8]byte]uint64 // of each key: the next one that may be sealed
 	flights  map[[8]byte][]byte // of each key: the one datagram that it sealed
+	walls    map[way]int        // ways on which nothing passes, and how many troubles say so
 	record   func(from, to netip.AddrPort, b []byte)
 	told     []string // the last things that happened, for failures
 	verbose  bool
@@ -52,6 +53,9 @@ type ends struct {
 	cut      bool          // nothing passes
 	most     int           // longer datagrams vanish; 0: none do
 }
+
+// way is one direction between two nodes.
+type way struct{ from, to *ends }
 
 // link is a queue with a rate.
 type link struct {
@@ -172,7 +176,8 @@ const worldBegins = Instant(time.Hour)
 func newWorld(t testing.TB, seed uint64) *world {
 	w := &world{
 		t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 0x5b47e)), byAddr: map[netip.AddrPort]node{},
-		counters: map[[8]byte]uint64{}, flights: map[[8]byte][]byte{}, now: worldBegins,
+		counters: map[[8]byte]uint64{}, flights: map[[8]byte][]byte{}, walls: map[way]int{},
+		now: worldBegins,
 	}
 	var secret [32]byte
 	binary.LittleEndian.PutUint64(secret[:], seed+1)
@@ -199,7 +204,7 @@ func (w *world) send(from *ends, to netip.AddrPort, b []byte) {
 	}
 	leave, ok := from.up.pass(w.now, len(b)+overhead)
 	n := w.byAddr[to]
-	if !ok || n == nil || from.cut || from.most > 0 && len(b) > from.most || w.chance(from.loss) {
+	if !ok || n == nil || from.cut || w.walls[way{from, n.ends()}] > 0 || from.most > 0 && len(b) > from.most || w.chance(from.loss) {
 		return
 	}
 	w.deliver(from.addr, n, b, leave, from.dup, from.jitter)
