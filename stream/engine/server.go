@@ -168,7 +168,7 @@ func (s *Server) Decide(now Instant, g *Greeting, index uint32) (Decision, wire.
 	}
 	if d.Result == wire.ResultAccept || d.Result == wire.ResultRefer {
 		if wait := s.admit(now, g.login.Flags&wire.LoginReconnect != 0); wait > 0 {
-			d = Decision{Result: wire.ResultBusy, Code: wire.CodeTooMany, PSK: d.PSK, RetryAfterMS: uint32(wait.Milliseconds()) + 1}
+			d = Decision{Result: wire.ResultBusy, Code: wire.CodeTooMany, PSK: d.PSK, RetryAfterMS: uint32(wait.Milliseconds())}
 		}
 	}
 	if d.Sentence == "" && d.Code != wire.CodeNone {
@@ -204,7 +204,7 @@ func (s *Server) admit(now Instant, reconnect bool) time.Duration {
 		return most
 	}
 	if ok, wait := b.take(now); !ok {
-		return min(wait, most)
+		return min(wait+time.Millisecond, most) // it is told in whole milliseconds, and zero is none
 	}
 	return 0
 }

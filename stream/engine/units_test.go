@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spate-project/spate/stream/secure"
 	"github.com/spate-project/spate/stream/wire"
 )
 
@@ -95,6 +96,41 @@ func TestBudgetSpreadsThoseWhoWait(t *testing.T) {
 	}
 	if granted < 98 || granted > 102 {
 		t.Errorf("%d granted in a second", granted)
+	}
+}
+
+// However many targets reconnect at once, none is refused: each is let in or told to come again within a second, also
+// while boots have used up their budget and nobody settles what is half open.
+func TestReconnectsAreNeverRefusedForLoad(t *testing.T) {
+	w := newWorld(t, 1)
+	s := w.addServer("lab-a").front
+	now := s.epochAt
+	login := func(flags wire.LoginFlags) Decision {
+		d, reply := s.Decide(now, &Greeting{r: &secure.Responder{}, login: wire.Login{Flags: flags}}, 1)
+		if reply.RetryAfterMS != d.RetryAfterMS {
+			t.Fatalf("the reply says %d ms, not %d", reply.RetryAfterMS, d.RetryAfterMS)
+		}
+		return d
+	}
+	for range 2 * defaultBoots {
+		login(0)
+	}
+	waiting := 3 * halfOpenMax
+	for rounds := 0; waiting > 0; rounds++ {
+		if rounds > 60 {
+			t.Fatalf("%d still wait", waiting)
+		}
+		for range waiting {
+			switch d := login(wire.LoginReconnect); {
+			case d.Result == wire.ResultAccept:
+				waiting--
+			case d.Result != wire.ResultBusy || d.Code != wire.CodeTooMany:
+				t.Fatalf("refused: %+v", d)
+			case d.RetryAfterMS == 0 || d.RetryAfterMS > uint32(reconnectWait.Milliseconds()):
+				t.Fatalf("told to come again after %d ms", d.RetryAfterMS)
+			}
+		}
+		now = now.Add(reconnectWait)
 	}
 }
 
