@@ -196,7 +196,9 @@ func (s *Server) takeFirst(now engine.Instant, l *loop, kind wire.Kind, err erro
 // half a millisecond each. When many wait, an address must prove itself first.
 func (s *Server) enqueueHello(g *egress, b *udp.Batch, d []byte) {
 	if !s.cookies.Check1(d) {
-		s.counters.forged.Add(1)
+		// Without the MAC of this farm no key exchange is done; a target of another farm is told that it is one.
+		_, hint, _ := s.front.Greet(b.From, b.To, d)
+		s.refuseHello(g, b.From, b.To, hint)
 		return
 	}
 	if len(s.hellos) > cookieAbove && !s.cookies.Check2(d, b.From) {
@@ -225,13 +227,7 @@ func (s *Server) greet(ctx context.Context) {
 func (s *Server) handshake(h hello) {
 	greeting, hint, err := s.front.Greet(h.from, h.local, h.data)
 	if err != nil {
-		s.counters.forged.Add(1)
-		s.frontMu.Lock()
-		may := len(hint) > 0 && s.front.Hint(s.now())
-		s.frontMu.Unlock()
-		if may {
-			s.answer(h.out, h.from, h.local, hint)
-		}
+		s.refuseHello(h.out, h.from, h.local, hint)
 		return
 	}
 	index, ok := s.table.reserve(s.draw)
@@ -255,6 +251,20 @@ func (s *Server) handshake(h hello) {
 		s.adopt(sess, d.Image, h.out)
 	}
 	s.answer(h.out, h.from, h.local, welcome)
+}
+
+// refuseHello counts a first message that cannot be opened, and sends the hint that it deserves, if any, now and then.
+func (s *Server) refuseHello(g *egress, from netip.AddrPort, local netip.Addr, hint []byte) {
+	s.counters.forged.Add(1)
+	if len(hint) == 0 {
+		return
+	}
+	s.frontMu.Lock()
+	may := s.front.Hint(s.now())
+	s.frontMu.Unlock()
+	if may {
+		s.answer(g, from, local, hint)
+	}
 }
 
 // resume takes a ticket flight.

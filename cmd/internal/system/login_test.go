@@ -63,7 +63,7 @@ func TestAWrongFarmKeyIsSuspected(t *testing.T) {
 	other := secure.NewFarm(secret).Public().String()
 	began := time.Now()
 	p := read(t, "--server", f.Servers[0].Addr.String(), "--farm-key", other, "--vdisk", lab.VDisk)
-	asked(t, p, began, f.Servers[0].Addr.String(), "key")
+	asked(t, p, began, f.Servers[0].Addr.String(), "farm key of another farm")
 }
 
 // A key with a typing mistake is refused before anything is sent.
