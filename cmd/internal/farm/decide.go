@@ -99,13 +99,13 @@ func (v view) identify(a ask) (outcome, bool) {
 	}
 	switch {
 	case o.device.Disabled:
-		return o.refuse(wire.ResultDeny, wire.CodeDisabled, "Device %s is disabled in the farm file.", o.device.Name), false
+		return o.refuse(wire.ResultDeny, wire.CodeDisabled, "Device %s is disabled in the farm file; an administrator can enable it there.", o.device.Name), false
 	case o.device.Key != nil && *o.device.Key != a.key:
 		return o.refuse(wire.ResultDeny, wire.CodeWrongKey,
-			"Device %s logged in with key %s, which is not the one registered for it.", o.device.Name, a.key), false
+			"Device %s logged in with key %s, which is not the one registered for it; if the device is right, put its key into the farm file.", o.device.Name, a.key), false
 	case o.collection.Login == LoginKey && o.device.Key == nil:
 		return o.refuse(wire.ResultDeny, wire.CodeKeyNeeded,
-			"Collection %s wants registered device keys; the key of %s is %s.", o.collection.Name, o.device.Name, a.key), false
+			"Collection %s wants registered device keys; the key of %s is %s, and can be put into the farm file.", o.collection.Name, o.device.Name, a.key), false
 	}
 	return o, true
 }
@@ -136,14 +136,14 @@ func (v view) version(a ask, o outcome) (outcome, bool) {
 	if want.Fixed {
 		r, ok := reference(holders, want.Number)
 		if !ok {
-			return o.refuse(wire.ResultDeny, wire.CodeUnknownVDisk, "No server holds version %d of vDisk %s.", want.Number, want.Name), false
+			return o.refuse(wire.ResultDeny, wire.CodeUnknownVDisk, "No live server holds version %d of vDisk %s; spate vdisk list shows those that are there.", want.Number, want.Name), false
 		}
 		o.version, o.why = r, fmt.Sprintf("version %d is asked for", want.Number)
 		return o, true
 	}
 	offer := offered(holders)
 	if !offer.Found {
-		return o.refuse(wire.ResultBusy, wire.CodeNoServer, "No live server holds vDisk %s%s.", want.Name, lacking(offer.Lacking)), false
+		return o.refuse(wire.ResultBusy, wire.CodeNoServer, "No live server holds vDisk %s%s; start a server that has it, or copy its file into a store.", want.Name, lacking(offer.Lacking)), false
 	}
 	o.version, _ = reference(holders, offer.Number)
 	o.why = offer.why()
@@ -166,7 +166,7 @@ func (v view) wanted(a ask, o outcome) (Wanted, outcome, bool) {
 		}
 		return Wanted{}, o.refuse(wire.ResultDeny, wire.CodeNoVDisk, "The log-in names no vDisk; name one with --vdisk."), false
 	default:
-		return Wanted{}, o.refuse(wire.ResultDeny, wire.CodeNoVDisk, "No vDisk is assigned to device %s.", o.device.Name), false
+		return Wanted{}, o.refuse(wire.ResultDeny, wire.CodeNoVDisk, "No vDisk is assigned to device %s; an administrator can assign one in the farm file.", o.device.Name), false
 	}
 }
 
