@@ -24,7 +24,7 @@ func main() {
 	case err == nil:
 	case errors.As(err, &code):
 		stop()
-		os.Exit(int(code)) //nolint:gocritic // stop has been called
+		os.Exit(int(code)) // stop has been called
 	default:
 		fmt.Fprintln(os.Stderr, "spate-target:", err)
 		stop()
