@@ -105,8 +105,8 @@ func NewClient(cfg ClientConfig) *Client {
 	return c
 }
 
-// Run logs in and serves fetches until ctx ends; then it leaves its servers and
-// closes the socket.
+// Run logs in and serves fetches until ctx ends; then it leaves its servers, waits
+// for a moment until they have heard it, and closes the socket.
 func (c *Client) Run(ctx context.Context) error {
 	c.mu.Lock()
 	c.engine.Start(c.now())
@@ -130,7 +130,29 @@ func (c *Client) Run(ctx context.Context) error {
 	c.mu.Lock()
 	c.engine.Leave(c.now())
 	c.settleLocked()
-	return c.cfg.Conn.Close()
+	return errors.Join(c.sayGoodBye(&b), c.cfg.Conn.Close())
+}
+
+// sayGoodBye goes on until the servers have confirmed that the client has left,
+// which takes a round trip, or have not for too long. One that does not know it
+// would count on the client for half a minute more.
+func (c *Client) sayGoodBye(b *udp.Batch) error {
+	for {
+		c.mu.Lock()
+		gone, due := c.engine.Gone(), c.engine.Deadline()
+		c.mu.Unlock()
+		if gone {
+			return nil
+		}
+		_ = c.cfg.Conn.SetReadDeadline(time.Now().Add(max(due.Sub(c.now()), 0))) // fails on a closed socket only
+		err := c.cfg.Conn.Receive(b)
+		if errors.Is(err, net.ErrClosed) {
+			return nil
+		}
+		if err := c.step(b, err); err != nil {
+			return err
+		}
+	}
 }
 
 // step takes what a receive brought. All that has arrived is taken before time

@@ -126,6 +126,13 @@ func run(t testing.TB, f func(context.Context) error) func() {
 }
 
 func (f *testFarm) client(t testing.TB, event func(Event)) *Client {
+	c, _ := f.startClient(t, event)
+	return c
+}
+
+// startClient gives a client and what ends it.
+func (f *testFarm) startClient(t testing.TB, event func(Event)) (*Client, func()) {
+	t.Helper()
 	conns, err := udp.Listen(netip.MustParseAddrPort("127.0.0.1:0"), udp.Options{Refusals: true})
 	if err != nil {
 		t.Fatal(err)
@@ -138,8 +145,7 @@ func (f *testFarm) client(t testing.TB, event func(Event)) *Client {
 		Farm: f.farm.Public(), Device: key, Cipher: wire.CipherAES256GCM, Servers: f.addrs, Conn: conns[0], OnEvent: event,
 		Login: wire.Login{MAC: [6]byte{2, 0, 0, 0, 0, 1}, VDisk: "memory", Number: wire.NewestVersion},
 	})
-	run(t, c.Run)
-	return c
+	return c, run(t, c.Run)
 }
 
 // reader keeps fetches under way over the whole image, round and round.
@@ -215,6 +221,21 @@ func TestReadsAreRightOverLoopback(t *testing.T) {
 	r := &reader{t: t, c: c, image: f.image}
 	r.read(512, 8)
 	t.Logf("%+v", c.Snapshot())
+}
+
+// When a client has ended, its server knows.
+func TestAClientThatEndsIsGone(t *testing.T) {
+	f := startFarm(t, 1, 1<<20)
+	for range 5 {
+		c, stop := f.startClient(t, nil)
+		if _, err := c.WaitServing(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		stop()
+		if list := f.servers[0].Sessions(); len(list) > 0 {
+			t.Errorf("the server has %+v", list)
+		}
+	}
 }
 
 // A server that is stopped sends its target to the other one, which notices nothing.

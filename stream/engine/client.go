@@ -5,6 +5,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/spate-project/spate/stream/secure"
@@ -81,6 +82,7 @@ type Client struct {
 	pauseNow   pauseWatch // an EventMoved that waits for its pause
 	expected   Instant    // the deadline that was given, to notice oversleep
 	closed     bool
+	gone       Instant // when a client that leaves does not wait any more
 
 	why        Reason // why the next server is sought
 	lastServer *server
@@ -247,6 +249,7 @@ func (c *Client) Flush(now Instant) {
 // that has already arrived.
 func (c *Client) Tick(now Instant) {
 	if c.closed {
+		c.tickLeft(now)
 		return
 	}
 	if late := c.late(now); late > oversleep {
@@ -254,16 +257,27 @@ func (c *Client) Tick(now Instant) {
 	}
 	paths, n := c.allPaths()
 	for _, p := range paths[:n] {
-		switch {
-		case p.state == pathOpen:
+		if p.state == pathOpen {
 			c.tickPath(now, p)
-		case p.state == pathLeft && now >= p.again:
-			c.sayLeave(now, p)
 		}
 	}
+	c.tickLeft(now)
 	c.drive(now)
 	c.flush(now)
 	c.sweep(now)
+}
+
+// tickLeft repeats the good-byes that are due.
+func (c *Client) tickLeft(now Instant) {
+	for _, p := range c.paths {
+		switch {
+		case p.state != pathLeft || now < p.again:
+		case c.closed && now >= c.gone:
+			p.again = Never
+		default:
+			c.sayLeave(now, p)
+		}
+	}
 }
 
 // late is for how long this process itself did not run, as far as it knows.
@@ -293,10 +307,14 @@ func (c *Client) forgive(now Instant, late time.Duration) {
 // Deadline is when Tick wants to be called next.
 func (c *Client) Deadline() Instant {
 	d := Never
-	if !c.closed {
-		for _, p := range c.paths {
+	for _, p := range c.paths {
+		if c.closed {
+			d = earlier(d, p.again)
+		} else {
 			d = earlier(d, c.pathDeadline(p))
 		}
+	}
+	if !c.closed {
 		d = earlier(d, c.driveDeadline())
 	}
 	c.expected = d
@@ -305,9 +323,6 @@ func (c *Client) Deadline() Instant {
 
 // Receive takes one datagram, which it overwrites.
 func (c *Client) Receive(now Instant, from netip.AddrPort, datagram []byte) {
-	if c.closed {
-		return
-	}
 	kind, err := wire.Peek(datagram)
 	if err != nil {
 		c.stats.Malformed++
@@ -345,27 +360,34 @@ func (c *Client) Receive(now Instant, from netip.AddrPort, datagram []byte) {
 // is a hint: whoever can forge it must not be able to end a session with it.
 func (c *Client) Unreachable(now Instant, addr netip.AddrPort) {
 	c.stats.Hints++
-	if p := c.current; p != nil && !c.closed && p.server.addr == addr && now.Sub(p.heard) > tickLong && !p.pingDue {
+	if p := c.current; p != nil && p.server.addr == addr && now.Sub(p.heard) > tickLong && !p.pingDue {
 		c.ping(now, p)
 	}
 }
 
-// Leave ends all sessions. Reads in work come back with ErrClosed.
+// Leave ends all sessions. Reads in work come back with ErrClosed. Until Gone
+// tells that the servers have heard it, the client wants to be stepped further.
 func (c *Client) Leave(now Instant) {
 	if c.closed {
 		return
 	}
+	c.closed, c.gone = true, now.Add(leaveWait)
 	for _, f := range c.fetches {
 		if f != nil {
 			c.finish(now, f, ErrClosed)
 		}
 	}
+	c.current = nil
+	c.paths = slices.DeleteFunc(c.paths, func(p *path) bool { return p.state != pathOpen })
 	for _, p := range c.paths {
-		if p.state == pathOpen {
-			c.leave(now, p, wire.LeaveDetached)
-		}
+		c.leave(now, p, wire.LeaveDetached)
 	}
-	c.closed = true
+}
+
+// Gone tells whether a client that leaves is done: every server has heard it, or
+// there is no time left.
+func (c *Client) Gone() bool {
+	return c.closed && !slices.ContainsFunc(c.paths, func(p *path) bool { return p.again != Never })
 }
 
 func (c *Client) byID(id uint32) *Fetch {

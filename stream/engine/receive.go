@@ -190,8 +190,7 @@ func (c *Client) hintUnknown(now Instant, from netip.AddrPort, h wire.Hint) {
 		case p == c.current:
 			c.hintRestart(now, p)
 		case p.state == pathLeft:
-			p.again = Never
-			p.closes = earlier(p.closes, now.Add(lingerOld))
+			p.heardLeave(now)
 		}
 		return
 	}

@@ -55,7 +55,7 @@
 //	24 Probe         size u16
 //	25 PathCheck     token u64
 //	26 Pong          token u32
-//	27 Closed        code u16, sentence str
+//	27 Closed        code u16, sentence str (code 0: the answer to Leave)
 //
 // Either way:
 //
