@@ -32,7 +32,7 @@ func (c *Client) attempt(now Instant, s *server, why Reason, hops int, byTicket 
 	}
 	p := &path{
 		server: s, why: why, index: c.newIndex(), started: now, hops: hops, due: Never, hinted: Never, heard: now, tick: now,
-		statusAt: now.Add(c.spread(statusEvery)), life: Never, win: newWindow(c.most),
+		statusAt: Never, life: Never, win: newWindow(c.most),
 	}
 	s.tried, s.asked = now, true
 	var err error

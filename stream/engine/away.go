@@ -21,6 +21,7 @@ type awayState struct {
 // request for the sake of balance is dropped instead, and when until is over.
 func (s *Session) GoAway(now Instant, f wire.GoingAway, until Instant) {
 	s.away = awayState{active: true, frame: f, again: now, until: until}
+	s.wants = true // to move, the target must know where to
 }
 
 // Stay takes the request to move back. A target that has not moved yet stays.
@@ -50,6 +51,7 @@ func (s *Session) tickAway(now Instant) {
 		f.SlotMS = 0
 	}
 	s.queue(f)
+	s.wantOffer(now)
 	a.asked++
 	a.acked = false
 	a.again = now.Add(awayAgain)

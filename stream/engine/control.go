@@ -16,6 +16,7 @@ func (c *Client) control(now Instant, p *path, t wire.FrameType, body []byte, si
 	case wire.FrameAlternates:
 		if f, err := wire.ParseAlternates(body); err == nil {
 			c.learn(f)
+			c.offeredFirst(now, p)
 		}
 	case wire.FrameTicket:
 		if f, err := wire.ParseTicket(body); err == nil {
@@ -101,15 +102,24 @@ func (c *Client) learn(f wire.Alternates) {
 	c.sortServers()
 }
 
+// offeredFirst: a server has named the alternates, which need not be asked for.
+func (c *Client) offeredFirst(now Instant, p *path) {
+	if !p.offered {
+		p.offered = true
+		p.statusAt = now.Add(c.spread(statusEvery))
+	}
+}
+
 // closedByServer: the server has ended the session and says why.
 func (c *Client) closedByServer(now Instant, p *path, f wire.Closed) {
-	p.server.note = f.Sentence
-	if p.state != pathLeft {
-		p.state = pathLeft
-		p.closes = now.Add(lingerOld)
-		c.reroute(p)
+	if p.state == pathLeft {
+		p.heardLeave(now)
+		return
 	}
-	p.again = Never // it needs no good-bye
+	p.server.note = f.Sentence
+	p.state, p.again = pathLeft, Never // it needs no good-bye
+	p.closes = now.Add(lingerOld)
+	c.reroute(p)
 	if p != c.current {
 		return
 	}

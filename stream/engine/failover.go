@@ -205,6 +205,7 @@ func (c *Client) stay() {
 func (c *Client) opened(now Instant, p *path) {
 	p.state, p.heard, p.born, p.used = pathOpen, now, now, now
 	p.hinted = Never
+	p.statusAt = now.Add(statusSoon) // unless the alternates come unasked
 	p.handshake, p.flight = nil, nil
 	p.server.works()
 	p.server.note = ""

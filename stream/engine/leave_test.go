@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -123,6 +124,63 @@ func TestGoodByeToADeadServerEnds(t *testing.T) {
 	}
 }
 
+// A target that ends waits for one round trip until its server knows it, for
+// three tries when messages are lost, and goes without having been heard when
+// nobody answers.
+func TestATargetThatEndsIsHeard(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		trouble func(*world, *simServer, *simClient)
+		tries   int
+		within  time.Duration
+		heard   bool
+	}{
+		{"all is well", nil, 1, time.Millisecond, true},
+		{"the good-bye is lost", func(w *world, s *simServer, c *simClient) {
+			w.walls[way{&c.e, &s.e}]++
+			w.after(150*time.Millisecond, func() { w.tearDown(&s.e) })
+		}, 3, 201 * time.Millisecond, true},
+		{"the answer is lost", func(w *world, s *simServer, c *simClient) {
+			w.walls[way{&s.e, &c.e}]++
+			w.after(50*time.Millisecond, func() { w.tearDown(&s.e) })
+		}, 2, 101 * time.Millisecond, true},
+		{"the server is dead", func(_ *world, s *simServer, _ *simClient) { s.crash() }, 3, leaveWait, false},
+	} {
+		w := newWorld(t, 1)
+		s := w.addServer("lab-a")
+		x := w.addClient(2, 4, -1)
+		x.rest = 20 * time.Millisecond
+		x.e.up.delay, x.e.down.delay = 50*time.Microsecond, 50*time.Microsecond
+		x.start()
+		w.run(time.Second, nil)
+		if c.trouble != nil {
+			c.trouble(w, s, x)
+		}
+		leaves := 0
+		w.record = func(from, _ netip.AddrPort, _ []byte) {
+			if from == x.e.addr {
+				leaves++
+			}
+		}
+		since := w.now
+		x.c.Leave(x.clock())
+		x.left = 0
+		x.pump()
+		if !w.run(time.Second, x.c.Gone) {
+			t.Errorf("%s: it does not end", c.name)
+		}
+		if d := w.now.Sub(since); d > c.within || leaves != c.tries {
+			t.Errorf("%s: it ends after %v, not %v, with %d tries, not %d", c.name, d, c.within, leaves, c.tries)
+		}
+		if c.heard == (len(s.sessions) > 0) {
+			t.Errorf("%s: the server has %d sessions", c.name, len(s.sessions))
+		}
+		if d := x.c.Deadline(); d != Never {
+			t.Errorf("%s: it wants to be stepped further", c.name)
+		}
+	}
+}
+
 // A request for the sake of balance that nobody answers, or that comes too late
 // for the target, ends no session.
 func TestAnOptionalMoveEndsNoSession(t *testing.T) {
@@ -157,7 +215,7 @@ func TestTargetsStayWhenTheStopIsTakenBack(t *testing.T) {
 		for range 6 {
 			c := w.addClient(2, 4, -1, s)
 			c.rest = 20 * time.Millisecond
-			c.e.up.delay, c.e.down.delay, c.e.loss = 50*time.Microsecond, 50*time.Microsecond, 0.2
+			c.e.up.delay, c.e.down.delay, c.e.loss = 50*time.Microsecond, 50*time.Microsecond, 0.1
 			c.start()
 		}
 		w.run(3*time.Second, nil)

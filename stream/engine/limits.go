@@ -146,6 +146,7 @@ const (
 	noticeFirst  = 2500 * time.Millisecond // no server: say so, within three seconds
 	noticeAgain  = 30 * time.Second
 	statusEvery  = 10 * time.Second
+	statusSoon   = time.Second // while the alternates are not known
 	resumedLife  = time.Minute
 	sessionLife  = time.Hour
 	keyDatagrams = 1 << 26
@@ -154,10 +155,13 @@ const (
 	leaveWithin  = 200 * time.Millisecond // a replaced path that still has answers to bring
 	leaveAgain   = 100 * time.Millisecond // first repetition of a good-bye
 	leaveMost    = 2 * time.Second        // between two of them
-	auxIdle      = 30 * time.Second
-	repairAgain  = 100 * time.Millisecond
-	repairEach   = time.Second // between two tries with one server
-	repairsMax   = 2           // servers asked for repair at once
+	// leaveWait: a client that ends says good-bye three times before it goes
+	// without having been heard.
+	leaveWait   = 3 * leaveAgain
+	auxIdle     = 30 * time.Second
+	repairAgain = 100 * time.Millisecond
+	repairEach  = time.Second // between two tries with one server
+	repairsMax  = 2           // servers asked for repair at once
 	// repairGiveUp: a read that the serving server has no good copy for waits so
 	// long for one that cannot be reached; a disk's command takes no longer.
 	repairGiveUp = 30 * time.Second

@@ -1,6 +1,9 @@
 package engine
 
-import "time"
+import (
+	"testing"
+	"time"
+)
 
 // wayBetween is the way between two nodes, for who keeps account of its troubles.
 type wayBetween struct{ a, b *ends }
@@ -92,6 +95,36 @@ func (s *script) part(d time.Duration) {
 				w.trace("%s and %s", v.name, o.name)
 				s.wall(&v.e, &o.e, d)
 			}
+		}
+	}
+}
+
+// A target to which the names of the other servers were lost learns them a
+// second later, and at once when it is asked to move.
+func TestAlternatesThatWereLostAreNamedAgain(t *testing.T) {
+	for _, stopped := range []bool{false, true} {
+		w := newWorld(t, 1)
+		s, o := w.addServer("lab-a"), w.addServer("lab-b")
+		c := w.addClient(1, 1, 0, s)
+		c.e.up.delay, c.e.down.delay = 50*time.Microsecond, 50*time.Microsecond
+		c.start()
+		if !w.run(time.Second, func() bool { return c.c.serving }) {
+			t.Fatal("no log-in")
+		}
+		w.walls[way{&s.e, &c.e}]++
+		w.run(50*time.Millisecond, nil)
+		w.tearDown(&s.e)
+		w.run(100*time.Millisecond, nil)
+		if c.serving() != s || len(c.c.servers) != 1 {
+			t.Fatalf("served by %v, %d servers known", c.serving(), len(c.c.servers))
+		}
+		wait, done := statusSoon+10*time.Millisecond, func() bool { return len(c.c.servers) == 2 }
+		if stopped {
+			s.stop(30 * time.Second)
+			wait, done = 50*time.Millisecond, func() bool { return c.serving() == o }
+		}
+		if !w.run(wait, done) {
+			t.Errorf("stopped %v: %d servers known, moves %+v", stopped, len(c.c.servers), c.moves)
 		}
 	}
 }

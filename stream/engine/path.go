@@ -73,6 +73,7 @@ type path struct {
 	statusAt  Instant
 	statusDue bool
 	statusSeq uint32
+	offered   bool   // its server has named the alternates
 	withdrawn uint32 // the request to move that its server took back
 	pauseUS   uint32 // what leaving this path cost, for its server
 }

@@ -140,6 +140,9 @@ func (c *Client) shorten(f *Fetch, r wire.Read) wire.Read {
 
 func (c *Client) sendStatus(now Instant, p *path) {
 	p.statusAt = now.Add(statusEvery - c.spread(statusEvery/10))
+	if !p.offered {
+		p.statusAt = now.Add(statusSoon)
+	}
 	p.statusSeq++
 	p.statusDue = true
 	p.expect(now)
@@ -156,12 +159,21 @@ func (c *Client) leave(now Instant, p *path, why wire.LeaveReason) {
 	c.reroute(p)
 }
 
-// sayLeave says it again and again: a good-bye has no answer, and a server that
-// does not hear it, because the way to it is cut, believes that it still has the
-// target and waits for it when it is to stop. A server that says that it does
-// not know the session has heard it; see [Client.hintUnknown].
+// sayLeave says it until the server answers with closed: one that does not hear
+// it, because the way to it is cut, believes that it still has the target and
+// waits for it when it is to stop. A server that says that it does not know the
+// session has heard it too; see [Client.hintUnknown].
 func (c *Client) sayLeave(now Instant, p *path) {
 	c.sendFrame(p, wire.Leave{Reason: p.left, PauseUS: p.pauseUS})
 	p.again = now.Add(min(leaveAgain<<min(p.sends, 8), leaveMost))
+	if c.closed {
+		p.again = now.Add(leaveAgain) // there is little time
+	}
 	p.sends++
+}
+
+// heardLeave: the server knows that the path is over.
+func (p *path) heardLeave(now Instant) {
+	p.again = Never
+	p.closes = earlier(p.closes, now.Add(lingerOld))
 }

@@ -142,6 +142,9 @@ func (s *Session) Receive(now Instant, from netip.AddrPort, local netip.Addr, da
 		}
 		frames = rest
 		s.frame(now, from, t, body)
+		if s.ended {
+			return // nothing counts behind a good-bye
+		}
 	}
 }
 
@@ -187,6 +190,7 @@ func (s *Session) frame(now Instant, from netip.AddrPort, t wire.FrameType, body
 		if f, err := wire.ParseLeave(body); err == nil {
 			s.Stats.Left, s.Stats.Pause = f.Reason, time.Duration(f.PauseUS)*time.Microsecond
 			s.End()
+			s.queue(wire.Closed{}) // so that it need not be said again
 		}
 	case wire.FrameBad:
 		if f, err := wire.ParseBad(body); err == nil {
@@ -211,9 +215,7 @@ func (s *Session) frame(now Instant, from netip.AddrPort, t wire.FrameType, body
 func (s *Session) status(now Instant, f wire.Status) {
 	s.Status = f
 	s.queue(wire.StatusReply{Seq: f.Seq})
-	if now.Sub(s.offered) >= offerAgain {
-		s.wants = true
-	}
+	s.wantOffer(now)
 	if s.taken == 0 {
 		s.slots = nil // an idle session keeps no memory of its busy times
 		if len(s.jobs) == 0 {
@@ -316,6 +318,13 @@ func (s *Session) Offer(now Instant, a wire.Alternates, t *wire.Ticket) {
 		s.ticketAt = now
 	}
 	s.wants, s.offered = false, now
+}
+
+// wantOffer has the alternates named again, unless that was done a moment ago.
+func (s *Session) wantOffer(now Instant) {
+	if now.Sub(s.offered) >= offerAgain {
+		s.wants = true
+	}
 }
 
 // Wants tells whether an offer is due.
