@@ -9,9 +9,10 @@
 //
 // # Life of a read, at the server
 //
-//	receive loop   opens the datagram, hands requests to the pool; never waits, never sends data
-//	pool           reads the stored bytes into a buffer, one bounded pool for each store
-//	egress         one goroutine for each socket: takes sessions in turn (deficit round robin), seals, sends
+//	receive loop   one for each socket: opens datagrams; answers by itself what the system has in memory; never waits
+//	pool           reads the stored bytes that must be waited for into a buffer, one bounded pool for each store
+//	egress         takes sessions in turn (deficit round robin), seals, sends; called by the loop, and by a goroutine
+//	               for what the pool gives and for a socket that is full
 //	clock          tells requests that take long to be pending, and does what else is due by time
 //
 // # Locks
