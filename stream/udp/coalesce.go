@@ -22,14 +22,6 @@ func TrainLength(segment int) int {
 	return max(1, min(MaxSegments, MaxTrain/segment))
 }
 
-// Datagrams is the number of datagrams in a train of length bytes cut every segment bytes.
-func Datagrams(length, segment int) int {
-	if length <= 0 || segment <= 0 {
-		return 0
-	}
-	return (length + segment - 1) / segment
-}
-
 // All gives the datagrams of the batch in the order of arrival. They alias Buf.
 func (b *Batch) All() iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {

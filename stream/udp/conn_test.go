@@ -110,7 +110,7 @@ func TestATrainArrivesAsItWasCut(t *testing.T) {
 				if !bytes.Equal(data, train) {
 					t.Errorf("%d bytes in segments of %d: not the same bytes", c.length, c.segment)
 				}
-				if len(sizes) != Datagrams(c.length, c.segment) || sizes[0] != min(c.segment, c.length) {
+				if len(sizes) != datagramsIn(c.length, c.segment) || sizes[0] != min(c.segment, c.length) {
 					t.Errorf("%d bytes in segments of %d arrived as %v", c.length, c.segment, sizes)
 				}
 				if want := netip.AddrPortFrom(netip.MustParseAddr(ip), e.send.LocalAddr().Port()); last.From != want {

@@ -31,15 +31,6 @@ const (
 	HeldUnit = 16 * time.Microsecond
 )
 
-// DataRoom is how many bytes of payload fit in a datagram of so many bytes that carries one Data frame and nothing else.
-func DataRoom(datagram int, kind Kind) int {
-	header := SealedSize
-	if kind == KindSealedFirst {
-		header = SealedFirstSize
-	}
-	return max(0, datagram-header-TagSize-DataOverhead)
-}
-
 // Priority of a read.
 type Priority uint8
 

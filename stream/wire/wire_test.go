@@ -299,21 +299,6 @@ func TestLongestMessagesAreAsLongAsTheirConstants(t *testing.T) {
 	}
 }
 
-func TestDataRoomFillsADatagramExactly(t *testing.T) {
-	for kind, head := range map[Kind]int{KindSealed: len(Sealed{}.Append(nil)), KindSealedFirst: len(SealedFirst{}.Append(nil))} {
-		for _, size := range []int{FirstSize, 1472, 65000} {
-			room := DataRoom(size, kind)
-			frame := Data{Total: 1 << 20, Payload: make([]byte, room)}.Append(nil)
-			if got := head + len(frame) + TagSize; got != size {
-				t.Errorf("%v of %d bytes: %d with a payload of %d", kind, size, got, room)
-			}
-		}
-		if DataRoom(10, kind) != 0 {
-			t.Errorf("%v: room in ten bytes", kind)
-		}
-	}
-}
-
 // A server of any version can tell a target of any version that they do not fit.
 func TestVersionRuleHoldsForOtherWireVersions(t *testing.T) {
 	hint := Hint{Receiver: 3, Hint: HintVersion, MinVersion: 4, MaxVersion: 6}

@@ -23,17 +23,6 @@ func (h Hash) Short() string {
 	return s[:4] + "…" + s[len(s)-2:]
 }
 
-// ParseHash reads the form that Hash.String writes.
-func ParseHash(s string) (Hash, error) {
-	var h Hash
-	b, err := hex.DecodeString(s)
-	if err != nil || len(b) != HashSize {
-		return Hash{}, fmt.Errorf("%q is not a hash of %d hexadecimal digits", s, 2*HashSize)
-	}
-	copy(h[:], b)
-	return h, nil
-}
-
 // Sum hashes stored bytes.
 func Sum(b []byte) Hash { return blake3.Sum256(b) }
 
