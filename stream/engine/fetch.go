@@ -85,7 +85,7 @@ func (f *Fetch) wants() bool {
 // piece would fit, or what is missing is hardly more than that, it waits for
 // more room rather than to be cut.
 func (f *Fetch) next(now Instant, p *path, piece, room int) (from, to int, ok bool) {
-	for i := range f.asks {
+	for i := 0; i < len(f.asks); i++ {
 		if f.asks[i].state != askDue {
 			continue
 		}
@@ -93,8 +93,12 @@ func (f *Fetch) next(now Instant, p *path, piece, room int) (from, to int, ok bo
 		if n == 0 {
 			return 0, 0, false
 		}
-		if n < f.asks[i].size() {
-			f.split(i, f.asks[i].from+n) // without room for one ask more all of it goes
+		if n < f.asks[i].size() && !f.split(i, f.asks[i].from+n) {
+			if !f.join() {
+				return 0, 0, false // what is under way comes or becomes due, and makes room
+			}
+			i = -1
+			continue
 		}
 		a := &f.asks[i]
 		a.send(now, p)
@@ -197,6 +201,25 @@ func (f *Fetch) split(i, at int) bool {
 	a.to, b.from = at, at
 	a.weigh(1)
 	b.weigh(1)
+	return true
+}
+
+// join makes room for one ask more: of the neighbours that are both due it makes
+// the two with the least between them one, and what lies between comes twice. It
+// tells whether there are such.
+func (f *Fetch) join() bool {
+	best, least := -1, 0
+	for i := range len(f.asks) - 1 {
+		a, b := &f.asks[i], &f.asks[i+1]
+		if hole := b.from - a.to; a.state == askDue && b.state == askDue && (best < 0 || hole < least) {
+			best, least = i, hole
+		}
+	}
+	if best < 0 {
+		return false
+	}
+	f.asks[best].to = f.asks[best+1].to // neither weighs anything while it is due
+	f.drop(best + 1)
 	return true
 }
 

@@ -99,8 +99,9 @@ func (m *model) step(t *testing.T, rng *rand.Rand, f *Fetch, paths []*path, now 
 	}
 	switch choice {
 	case 0, 1:
-		if from, to, ok := f.next(now, p, 1+rng.IntN(8000), 4000+rng.IntN(30000)); ok && from >= to {
-			t.Fatalf("asks for [%d, %d)", from, to)
+		room := 4000 + rng.IntN(30000)
+		if from, to, ok := f.next(now, p, 1+rng.IntN(8000), room); ok && (from >= to || to-from > room) {
+			t.Fatalf("asks for [%d, %d) with room for %d", from, to, room)
 		}
 	case 2, 3, 4:
 		m.bring(t, rng, f, p, rng.IntN(m.total+1), 1+rng.IntN(3000), now)
@@ -192,5 +193,37 @@ func TestLateDatagramFillsItsGap(t *testing.T) {
 	}
 	if !f.done() || p.outstanding != 0 || p.asks != 0 {
 		t.Errorf("%+v, %d bytes under way", f.asks, p.outstanding)
+	}
+}
+
+// A fetch that is in as many pieces as it can be keeps to the room that there is: it joins pieces that are due, or waits
+// until some that are under way have come, and goes on.
+func TestFetchInManyPiecesKeepsToTheRoom(t *testing.T) {
+	const stride, room = 10_000, 2 * leastPiece
+	rng := rand.New(rand.NewPCG(1, 1))
+	answer := randomBytes(rng, maxAsks*stride)
+	f := &Fetch{Buf: make([]byte, len(answer)), Expect: len(answer)}
+	f.begin(0, 1)
+	p := &path{win: newWindow(maxWindow)}
+	for range maxAsks {
+		f.next(0, p, stride, stride)
+	}
+	for i := range maxAsks {
+		f.put(1, p, i*stride, answer[i*stride:i*stride+1000], uint64(i))
+	}
+	f.asks[7].again()
+	if from, to, ok := f.next(2, p, leastPiece, room); ok || len(f.asks) != maxAsks {
+		t.Fatalf("asks for [%d, %d) of %d pieces", from, to, len(f.asks))
+	}
+	f.again(p)
+	for step := Instant(3); !f.done(); step++ {
+		from, to, ok := f.next(step, p, leastPiece, room)
+		if !ok || to-from > room || p.outstanding > room {
+			t.Fatalf("asks for [%d, %d): %v, %d bytes under way", from, to, ok, p.outstanding)
+		}
+		f.put(step, p, from, answer[from:to], uint64(step)+maxAsks)
+	}
+	if !bytes.Equal(f.Buf, answer) {
+		t.Error("wrong bytes")
 	}
 }
