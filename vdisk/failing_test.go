@@ -243,6 +243,9 @@ func TestABadPlaceTakesOutWhatLiesThere(t *testing.T) {
 		if !d.Fenced || d.Part != c.part || !strings.HasSuffix(d.Reason, "cannot be read: input/output error") {
 			t.Errorf("%s: %+v", c.name, d)
 		}
+		if do := d.Remedy("disk", 0, v.Path()); !strings.Contains(do, "copy the file of a server") || !strings.Contains(do, "whether the disk goes on failing") {
+			t.Errorf("%s: to do: %s", c.name, do)
+		}
 		if v.failing.Load() {
 			t.Errorf("%s: taken for a disk that is gone", c.name)
 		}
