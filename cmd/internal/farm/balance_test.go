@@ -3,6 +3,7 @@ package farm
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -100,7 +101,7 @@ type looker struct {
 // Fetched looks again, a little later.
 func (l *looker) Fetched(f *stream.Fetch) {
 	if f.Err != nil {
-		if f.Err != engine.ErrClosed {
+		if !errors.Is(f.Err, engine.ErrClosed) {
 			l.t.Error(f.Err)
 		}
 		return
