@@ -216,7 +216,7 @@ func (c *Client) refused(now Instant, p *path, code wire.Code, sentence string) 
 		s.noTicket = true
 		c.attempt(now, s, p.why, p.hops, false)
 	default:
-		s.aside(now, denyAgain)
+		s.refuses(now)
 		s.refused = s.notBefore
 		c.event(now, Event{Kind: EventDenied, From: s.label(), Addr: s.addr, Code: code, Text: sentence})
 	}

@@ -124,7 +124,7 @@ func (c *Client) closedByServer(now Instant, p *path, f wire.Closed) {
 		return
 	}
 	if f.Code != wire.CodeIdle && f.Code != wire.CodeKeysExpired {
-		p.server.aside(now, denyAgain)
+		p.server.refuses(now)
 	}
 	c.current, c.lastServer = nil, p.server
 	c.why = ReasonClosed

@@ -136,7 +136,8 @@ const (
 	attemptsMax    = 3    // servers asked at once
 	retryAllMin    = 200 * time.Millisecond
 	retryAllMax    = 2 * time.Second
-	denyAgain      = 5 * time.Second
+	denyMin        = 500 * time.Millisecond // before a server that refused is asked again; doubled with each refusal
+	denyMax        = 3 * time.Second
 	penaltyMin     = 2 * time.Second
 	penaltyMax     = 60 * time.Second
 	lingerOld      = 4 * time.Second // a path whose server knows that it is over is listened to for so long

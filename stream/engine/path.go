@@ -199,6 +199,7 @@ type server struct {
 	sameZone  bool
 	noTicket  bool // it refused our ticket
 	penalty   int  // failures in a row
+	refusals  int  // in a row
 	notBefore Instant
 	refused   Instant // until then what it said when it refused us counts
 	referrer  bool    // set aside only while the server that it named is asked
@@ -234,12 +235,20 @@ func (s *server) fail(now Instant) {
 	s.aside(now, min(wait, penaltyMax))
 }
 
+// refuses puts the server aside because it will not serve us now. It may well
+// soon: a stream service is stopped and started, a vDisk appears.
+func (s *server) refuses(now Instant) {
+	wait := denyMin << min(s.refusals, 8)
+	s.refusals++
+	s.aside(now, min(wait, denyMax))
+}
+
 // aside lets the server not be asked for so long.
 func (s *server) aside(now Instant, d time.Duration) {
 	s.notBefore = later(s.notBefore, now.Add(d))
 }
 
 func (s *server) works() {
-	s.penalty = 0
+	s.penalty, s.refusals = 0, 0
 	s.notBefore = 0
 }

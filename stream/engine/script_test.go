@@ -137,7 +137,7 @@ func (s *script) heal() {
 	w.trace("calm")
 	v := s.good
 	if v.denies != 0 {
-		s.spurned = w.now.Add(denyAgain)
+		s.spurned = w.now.Add(denyMax)
 	}
 	if v.dead {
 		v.restart()

@@ -59,6 +59,7 @@ func TestSimulationOfSeedsThatFoundBugs(t *testing.T) {
 		197, // a round trip across the target's own standstill: TestRoundTripAcrossAStandstillIsNoSample
 		206, // a read that only a server could bring that came back waited for its next turn
 		242, // a store that was back was not looked at while another server refused: TestStoreThatIsGone
+		51304, // a server that was stopped for half a second was not asked again for five
 	} {
 		simulate(t, seed, false)
 	}

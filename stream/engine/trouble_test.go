@@ -149,10 +149,10 @@ func (s *script) deny(v *simServer, d time.Duration) {
 	v.denies = wire.CodeDisabled
 	s.fall(v)
 	if v == s.good {
-		s.spurned = later(s.spurned, s.w.now.Add(d+denyAgain))
+		s.spurned = later(s.spurned, s.w.now.Add(d+denyMax))
 	}
 	s.w.after(d, func() { v.denies = 0 })
-	s.rise(v, d+denyAgain, func() {}) // a target that was denied comes back later
+	s.rise(v, d+denyMax, func() {}) // a target that was denied comes back later
 }
 
 // shrink lets datagrams that need more than the least path vanish.

@@ -287,3 +287,18 @@ func windowStaysInBounds(t *testing.T, most int) {
 		t.Error("it never looked for its base")
 	}
 }
+
+// A server that refused is asked again soon, and less and less often up to a bound; once it serves, that is forgotten.
+func TestAServerThatRefusesIsAskedAgainSoonAndThenSeldom(t *testing.T) {
+	s := &server{}
+	for i, want := range []time.Duration{denyMin, 2 * denyMin, 4 * denyMin, denyMax, denyMax} {
+		now := Instant(time.Hour) * Instant(i+1)
+		if s.refuses(now); s.notBefore.Sub(now) != want {
+			t.Errorf("refusal %d: asked again after %v, want %v", i+1, s.notBefore.Sub(now), want)
+		}
+	}
+	s.works()
+	if s.refuses(0); s.notBefore.Sub(0) != denyMin {
+		t.Errorf("after it has served: asked again after %v", s.notBefore.Sub(0))
+	}
+}
