@@ -52,13 +52,13 @@ func simulate(t *testing.T, seed uint64, verbose bool) {
 // them, since a seed plays something else when the script that draws changes.
 func TestSimulationOfSeedsThatFoundBugs(t *testing.T) {
 	for _, seed := range []uint64{
-		7,   // going over paths that came and went meanwhile: a nil path
-		59,  // a fetch of nothing never came back
-		77,  // a flight without reads was answered once: TestFlightWithoutReadsIsAnsweredEachTime
-		138, // a flight was sent again too rarely when its server came back late
-		197, // a round trip across the target's own standstill: TestRoundTripAcrossAStandstillIsNoSample
-		206, // a read that only a server could bring that came back waited for its next turn
-		242, // a store that was back was not looked at while another server refused: TestStoreThatIsGone
+		7,     // going over paths that came and went meanwhile: a nil path
+		59,    // a fetch of nothing never came back
+		77,    // a flight without reads was answered once: TestFlightWithoutReadsIsAnsweredEachTime
+		138,   // a flight was sent again too rarely when its server came back late
+		197,   // a round trip across the target's own standstill: TestRoundTripAcrossAStandstillIsNoSample
+		206,   // a read that only a server could bring that came back waited for its next turn
+		242,   // a store that was back was not looked at while another server refused: TestStoreThatIsGone
 		51304, // a server that was stopped for half a second was not asked again for five
 	} {
 		simulate(t, seed, false)
