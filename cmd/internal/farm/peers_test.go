@@ -116,15 +116,20 @@ func TestServersTellEachOtherLoadAndInventory(t *testing.T) {
 		}
 	}
 	replicas := []Replica{{Store: "main", VDisk: "debian12", Number: 1}}
+	told := time.Now()
 	b.tell.Store(&Tell{Load: Load{State: StreamLeaving, Sessions: 14, Egress: 1e6}, Config: Digest{1}, Replicas: replicas})
 	for _, n := range nodes {
 		n.sees(t, "carries 14 targets and holds debian12", "lab-b", func(p peer) bool {
 			return p.report.Sessions == 14 && p.report.State == StreamLeaving && p.report.Config == Digest{1} && slices.Equal(p.replicas, replicas)
 		})
 	}
+	if took := time.Since(told); took > seenWithin {
+		t.Errorf("load and inventory took %s to all, more than %s", took, seenWithin)
+	}
 }
 
-// Membership is a hint, and the bound here is a wide one; the usual time is about a second.
+// Membership is a hint, and the bound here is a wide one; the usual time is about a second, for the death as for the
+// return.
 func TestDeadServerIsSeenSoonAndItsReturnToo(t *testing.T) {
 	a := startNode(t, "lab-a", nil)
 	b := startNode(t, "lab-b", nil, a)
@@ -132,9 +137,14 @@ func TestDeadServerIsSeenSoonAndItsReturnToo(t *testing.T) {
 	b.die(t)
 	took := a.sees(t, "is dead", "lab-b", isDead)
 	t.Logf("seen dead after %s", took.Round(time.Millisecond))
+	if took > seenWithin {
+		t.Errorf("seen dead after %s, more than %s", took, seenWithin)
+	}
 
 	startNode(t, "lab-b", nil, a)
-	a.sees(t, "came back", "lab-b", func(p peer) bool { return p.alive && p.returned > 0 })
+	if took := a.sees(t, "came back", "lab-b", func(p peer) bool { return p.alive && p.returned > 0 }); took > seenWithin {
+		t.Errorf("seen alive again after %s, more than %s", took, seenWithin)
+	}
 }
 
 func TestServersWithoutTheKeyOrAPlaceInTheFarmFileStayOutside(t *testing.T) {

@@ -1,0 +1,6 @@
+//go:build race
+
+package farm
+
+// seenWithin is no bound of its own: the race detector makes everything slow.
+const seenWithin = patience
