@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"text/tabwriter"
@@ -145,8 +147,11 @@ Exit codes: 0 told, 1 failed, 2 wrong usage.`,
 				return err
 			}
 			v, err := vdisk.Open(path)
-			if err != nil {
+			if errors.Is(err, fs.ErrNotExist) {
 				return err
+			}
+			if err != nil {
+				return fmt.Errorf("%w; what to do: %s", err, vdisk.Advice(err))
 			}
 			defer v.Close()
 			info := v.Info()

@@ -219,7 +219,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"target list lab-a", exitUsage, "wants no arguments"},
 		{"explain", exitUsage, "wants DEVICE"},
 		{"keygen x", exitUsage, "wants no arguments"},
-		{"keygen --public /no/such", exitFailed, "no such file"},
+		{"keygen --public /no/such", exitFailed, "is not there; copy it"},
 		{"vdisk list --store /no/such", exitFailed, "no such file"},
 		{"vdisk list --stor x", exitUsage, "unknown flag"},
 		{"vdisk info", exitUsage, "wants NAME"},

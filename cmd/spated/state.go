@@ -32,7 +32,7 @@ func readKeys(p *plan) (keys, error) {
 	secret, err := read(p.keyFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return keys{}, fmt.Errorf("the farm's secret is not in %s; copy that file from another server of the farm, or, for a new farm, make it with: spate keygen > %s: %w",
-			p.keyFile, p.keyFile, err)
+			p.keyFile, p.keyFile, fs.ErrNotExist)
 	}
 	if err != nil {
 		return keys{}, fmt.Errorf("the farm's secret: %w", err)

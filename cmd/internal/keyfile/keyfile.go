@@ -23,6 +23,9 @@ const maxFile = 4096
 // Read reads a key. The error says what is wrong with the file and what to do.
 func Read(path string) (key [Size]byte, err error) {
 	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return key, fmt.Errorf("key file %s is not there; copy it from where it is kept, or name the right one: %w", path, fs.ErrNotExist)
+	}
 	if err != nil {
 		return key, err
 	}

@@ -1,6 +1,8 @@
 package keyfile
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -54,6 +56,9 @@ func TestBadKeyFilesAreRefused(t *testing.T) {
 		if _, err := Read(path); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	if _, err := Read(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "is not there; copy it") {
+		t.Errorf("none: %v", err)
 	}
 }
 
