@@ -8,7 +8,7 @@
 //	version  one immutable, sealed state: one file NAME.NUMBER.spate
 //	replica  one store's copy of a version
 //	object   a chunk or an index page, named by (level, index) as in package tree
-//	fenced   known to be damaged and therefore not served
+//	fenced   known to be damaged, or in a place that its disk cannot read, and therefore not served
 //
 // # The sealed file
 //
