@@ -13,6 +13,7 @@ import (
 // and all targets must finish.
 type script struct {
 	w       *world
+	patient time.Duration   // reads may stand still for so long
 	good    *simServer      // never damaged, and healthy when it is calm
 	ends    Instant         // of the troubles
 	sick    map[any]int     // troubles of a node, or of the way between two
@@ -34,8 +35,10 @@ const (
 	troubled = 8 * time.Second
 	calm     = 60 * time.Second
 	// bearable is how long reads may stand still while some server is well and reachable: a log-in to a server that
-	// was set aside, with a lossy network. Shorter bounds for single troubles are tests of their own.
+	// was set aside. Where much is lost, so may be all messages of one attempt. Shorter bounds for single troubles
+	// are tests of their own.
 	bearable = 4 * time.Second
+	muchLoss = 0.05
 )
 
 // logUniform draws from a to b so that each order of magnitude is as likely as another.
@@ -51,6 +54,9 @@ func newScript(w *world) *script {
 	loss := 0.0
 	if w.rng.IntN(2) == 0 {
 		loss = w.rng.Float64() * 0.2
+	}
+	if s.patient = bearable; loss > muchLoss {
+		s.patient += helloGiveUp
 	}
 	dup, jitter := 0.0, time.Duration(0)
 	if w.rng.IntN(3) == 0 {
@@ -188,10 +194,10 @@ func (s *script) rise(node any, after time.Duration, undo func()) {
 func (s *script) watch() {
 	w := s.w
 	w.after(100*time.Millisecond, s.watch)
-	since := w.now.Add(-bearable)
+	since := w.now.Add(-s.patient)
 	wellSince := func(node any) bool { return s.sick[node] == 0 && s.well[node] <= since }
 	for _, c := range w.clients {
-		if c.pause() <= bearable || !wellSince(c) || c.c.closed {
+		if c.pause() <= s.patient || !wellSince(c) || c.c.closed {
 			continue
 		}
 		for _, v := range w.servers {
