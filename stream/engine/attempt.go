@@ -191,7 +191,10 @@ func (c *Client) driveAttempts(now Instant) {
 		switch {
 		case !p.attempting() || now < p.again:
 		case now.Sub(p.started) >= helloGiveUp:
-			p.server.note = "no answer"
+			p.server.note = noteSilent
+			if p.unopened {
+				p.server.note = noteSealed
+			}
 			p.server.fail(now)
 			c.end(p)
 			c.nextTry = earlier(c.nextTry, now.Add(retryAllMin))

@@ -79,19 +79,34 @@ func (c *Client) driveNotices(now Instant) {
 // waitingText says who was asked, what came of it and what may be wrong.
 func (c *Client) waitingText(now Instant) string {
 	var asked []string
+	silent := false
 	for _, s := range c.servers {
 		if !s.asked {
 			continue
 		}
-		note := s.note
-		if note == "" {
-			note = "no answer"
+		who, note := s.addr.String(), s.note
+		if s.name != "" {
+			who = fmt.Sprintf("%s (%s)", s.name, s.addr)
 		}
-		asked = append(asked, fmt.Sprintf("%s (%s): %s", s.label(), s.addr, note))
+		if note == "" || note == noteSilent {
+			note, silent = noteSilent, true
+		}
+		asked = append(asked, who+": "+note)
 	}
-	return fmt.Sprintf("no server serves this target since %s; asked %s; the servers may be down, their UDP port may be blocked, or the farm key is not theirs",
-		now.Sub(c.lostAt).Round(time.Second), strings.Join(asked, ", "))
+	text := fmt.Sprintf("no server serves this target since %s; asked %s", now.Sub(c.lostAt).Round(time.Second), strings.Join(asked, ", "))
+	if silent {
+		text += "; the servers may be down, their UDP port may be blocked, or the farm key is not theirs"
+	}
+	return text
 }
+
+// What came of asking a server that did not answer, and of one whose answer is
+// sealed with something else than we have. The latter is a guess from an unproven
+// datagram, and for a person only.
+const (
+	noteSilent = "no answer"
+	noteSealed = "its answer cannot be opened; the pre-shared key (--psk-file) may not be the one of this target's collection"
+)
 
 // namesOf lists servers for people.
 func (c *Client) namesOf(ids []ServerID) string {

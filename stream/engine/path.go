@@ -23,6 +23,7 @@ type path struct {
 
 	// before it is open
 	handshake    *secure.Initiator
+	unopened     bool // something came from its address that the handshake could not open
 	flight       *secure.Flight
 	flown        []flown // what the flight asks for
 	flownAt      Instant // when the flight that was answered went out, 0 when it is not known which

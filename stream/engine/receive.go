@@ -80,6 +80,9 @@ func (c *Client) receiveWelcome(now Instant, p *path, from netip.AddrPort, datag
 	reply, head, keys, err := p.handshake.Welcome(datagram)
 	if err != nil {
 		c.stats.Forged++
+		if p.unopened = p.unopened || from == p.server.addr; p.unopened {
+			p.server.note = noteSealed
+		}
 		return
 	}
 	r, err := wire.ParseLoginReply(reply)
