@@ -113,7 +113,7 @@ func TestTLSWantsTheTokenAndTheCertificate(t *testing.T) {
 		"names no server":                {"ftp://lab-a", good},
 		"the name lab-a.invalid is not":  {"lab-a.invalid", good},
 		"does not hold a key":            {where, DialOptions{TokenFile: o.Certificate, CAFile: o.Certificate}},
-		"no such file":                   {where, DialOptions{TokenFile: "/no/such", CAFile: o.Certificate}},
+		"is not there":                   {where, DialOptions{TokenFile: "/no/such", CAFile: o.Certificate}},
 		"certificates to check the serv": {where, DialOptions{TokenFile: o.TokenFile, CAFile: "/no/such"}},
 	} {
 		if says == "is not valid for it" { // the same server at an address that its certificate does not name
