@@ -123,7 +123,7 @@ func TestAWrongSharedKeyIsNotAnswered(t *testing.T) {
 	ok(t, f.Start(soon(t)))
 	await(t, read(t, append(f.LoginFlags(), "--psk-file", right)...), "bytes read and verified")
 	began := time.Now()
-	asked(t, read(t, append(f.LoginFlags(), "--psk-file", wrong)...), began, f.Servers[0].Addr.String(), "key")
+	asked(t, read(t, append(f.LoginFlags(), "--psk-file", wrong)...), began, f.Servers[0].Addr.String(), "--psk-file")
 }
 
 // Reads wait for ever when all servers are gone, and go on when one is back; with --fail-after they fail with EIO then.
