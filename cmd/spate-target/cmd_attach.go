@@ -124,6 +124,14 @@ func quiet(ctx context.Context, err error) error {
 	return err
 }
 
+// interrupted calls an end by a signal by its name.
+func interrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return errors.New("interrupted")
+	}
+	return err
+}
+
 // sayer writes lines, one at a time.
 func sayer(out io.Writer) func(string) {
 	var mu sync.Mutex

@@ -86,7 +86,7 @@ func read(ctx context.Context, out io.Writer, login agent.Login, o readOptions) 
 	go a.ServeStatus(watch) //nolint:errcheck // a machine without a place for the socket can still read
 	go a.Track(watch)
 	if err := a.Wait(ctx); err != nil {
-		return err
+		return interrupted(ctx, err)
 	}
 	begin := time.Now()
 	for {
@@ -96,7 +96,7 @@ func read(ctx context.Context, out io.Writer, login agent.Login, o readOptions) 
 			err = file.finish(a.Disk.Size())
 		}
 		if err != nil {
-			return fmt.Errorf("read %s: %w", a.Disk.Disk().Name, err)
+			return fmt.Errorf("read %s: %w", a.Disk.Disk().Name, interrupted(ctx, err))
 		}
 		n := a.Disk.Size()
 		fmt.Fprintf(out, "%s: %d bytes read and verified in %.2f s, %.0f MB/s\n", a.Disk.Disk().Name, n,

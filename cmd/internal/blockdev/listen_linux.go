@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -33,6 +34,9 @@ func Listen(path string) (net.Listener, error) {
 		return nil, fmt.Errorf("socket %s: the path has %d bytes, a socket's may have %d; choose a shorter one", path, len(path), maxSocketPath)
 	}
 	unlock, err := lockFolder(filepath.Dir(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("socket %s: there is no folder %s; make it first: %w", path, filepath.Dir(path), err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("socket %s: %w", path, err)
 	}

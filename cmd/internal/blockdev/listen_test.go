@@ -64,7 +64,7 @@ func TestWhatIsInUseIsLeftAlone(t *testing.T) {
 	for path, want := range map[string]string{
 		busy:                             fmt.Sprintf("pid %d", os.Getpid()),
 		file:                             "no socket",
-		filepath.Join(dir, "no", "s"):    "no such file",
+		filepath.Join(dir, "no", "s"):    "there is no folder",
 		"/" + strings.Repeat("long", 40): "shorter",
 	} {
 		if _, err := Listen(path); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
