@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
