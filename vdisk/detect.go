@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"path/filepath"
+	"strings"
 )
 
 // Format is a disk image format, as qemu-img calls it.
@@ -70,4 +72,20 @@ func detect(head, tail []byte, size int64) (Format, error) {
 		return "", fmt.Errorf("begins as a VHD and has no footer at its end: it was cut; get the whole file")
 	}
 	return FormatRaw, nil
+}
+
+// extensions say of which format a file is meant to be.
+var extensions = map[string]Format{
+	".qcow2": FormatQcow2, ".vhd": FormatVPC, ".vpc": FormatVPC, ".vhdx": FormatVHDX, ".vmdk": FormatVMDK, ".vdi": FormatVDI,
+}
+
+// named refuses a file that is called as an image of a format and has nothing of it: garbage would become a disk.
+func named(path string, found Format) error {
+	ext := strings.ToLower(filepath.Ext(path))
+	meant, foreign := extensions[ext]
+	if !foreign || found != FormatRaw || strings.HasSuffix(path, "-flat.vmdk") { // which is the raw part of a VMDK
+		return nil
+	}
+	return fmt.Errorf("is called %s and does not begin as a %s image: it is damaged, or a raw image with the wrong name; a raw one is imported so: "+
+		"spate vdisk import - --name NAME --into DIR < %s", ext, meant, filepath.Base(path))
 }

@@ -239,6 +239,9 @@ func (im *importer) look(f *os.File) (Format, footer, error) {
 		return "", footer{}, err
 	}
 	format, err := detect(head[:n], tail[:m], im.size)
+	if err == nil {
+		err = named(im.Source, format)
+	}
 	if err != nil || format != FormatVPC {
 		return format, footer{}, err
 	}

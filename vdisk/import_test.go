@@ -128,6 +128,9 @@ func TestBadImagesAreRefusedInWords(t *testing.T) {
 		{"old.qcow", []byte("QFI\xfb\x00\x00\x00\x01 and more"), "qemu-img convert"},
 		{"cut.vhd", dynamic, "it was cut"},
 		{"fixed.vhd", append(make([]byte, 4096), cutFixed...), "is a VHD of 1048576 bytes cut to 4096"},
+		{"garbage.qcow2", bytes.Repeat([]byte("garbage "), 1000), "does not begin as a qcow2 image"},
+		{"garbage.VHD", bytes.Repeat([]byte("garbage "), 1000), "does not begin as a vhd image"},
+		{"garbage.vhdx", bytes.Repeat([]byte("garbage "), 1000), "import - --name NAME --into DIR < garbage.vhdx"},
 		{"diff.vhd", append(make([]byte, 4096), vhdFooter(1<<20, vhdDifferencing)...), "needs its parent"},
 	} {
 		path := filepath.Join(t.TempDir(), c.name)
