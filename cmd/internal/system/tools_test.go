@@ -21,6 +21,7 @@ func needTools(t testing.TB) {
 	need(t, "mke2fs", "e2fsprogs")
 	need(t, "qemu-img", "qemu-utils")
 	need(t, "nbdcopy", "libnbd-bin")
+	need(t, "file", "file") // which nbdinfo asks
 	need(t, "fio", "fio")
 }
 
