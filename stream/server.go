@@ -304,7 +304,7 @@ func (s *Server) adopt(sess *engine.Session, image any, g *egress) *entry {
 	e := &entry{session: sess, out: g}
 	if im, ok := image.(Image); ok {
 		e.image = im
-		e.quick, _ = im.(QuickImage)
+		e.quick, _ = im.(QuickImage) // nil otherwise: the pool reads it
 		e.pool = s.poolFor(im.Store())
 	}
 	sess.Owner = e

@@ -75,6 +75,7 @@ func uncache(b backing, off, length int64) {
 		return
 	}
 	if raw, err := f.SyscallConn(); err == nil {
-		_ = raw.Control(func(fd uintptr) { _ = unix.Fadvise(int(fd), off, length, unix.FADV_DONTNEED) }) // a wish
+		// Both errors are left: it is a wish, some file systems do not know it, and the read that follows tells what matters.
+		_ = raw.Control(func(fd uintptr) { _ = unix.Fadvise(int(fd), off, length, unix.FADV_DONTNEED) })
 	}
 }

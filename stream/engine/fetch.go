@@ -115,8 +115,9 @@ func (f *Fetch) next(now Instant, p *path, piece, room int) (from, to int, ok bo
 	return from, to, true
 }
 
-// portion is how much of n bytes to ask for now: not more than a few pieces at
-// once, so that answers keep flowing.
+// portion is how much of n bytes one ask takes where the window has room for
+// room: at most morePieces pieces, so that answers keep flowing, and 0 where it is
+// better to wait until there is room for a whole piece.
 func portion(n, piece, room int) int {
 	n = min(n, morePieces*piece)
 	switch {

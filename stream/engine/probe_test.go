@@ -11,14 +11,14 @@ import (
 func probed(addr string, most int) (packet, probes int) {
 	s := &Session{addr: netip.MustParseAddrPort(addr), proven: true}
 	s.restartProbing(0)
-	for now := Instant(0); now < Instant(10*time.Second); now = now.Add(time.Millisecond) {
-		s.tickProbe(now)
+	for at := Instant(0); at < Instant(10*time.Second); at = at.Add(time.Millisecond) {
+		s.tickProbe(at)
 		if s.probeSize == 0 {
 			continue
 		}
 		probes++
 		if s.probeSize <= most {
-			s.sized(now, s.probeSize)
+			s.sized(at, s.probeSize)
 		}
 		s.probeSize = 0
 	}

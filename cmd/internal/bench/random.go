@@ -50,7 +50,7 @@ func (b *bench) random(ctx context.Context) error {
 	hostPort := strings.TrimSuffix(strings.TrimPrefix(direct.uri, "nbd://"), "/")
 	host, port, _ := strings.Cut(hostPort, ":")
 	proxySocket := filepath.Join(b.dir, "proxy.sock")
-	_ = os.Remove(proxySocket) // of a run that was killed
+	_ = os.Remove(proxySocket) // of a run that was killed; what cannot be removed nbdkit complains of
 	proxy, err := start("", "nbdkit", "-f", "-r", "-U", proxySocket, "nbd", "hostname="+host, "port="+port)
 	if err != nil {
 		return err

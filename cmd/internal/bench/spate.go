@@ -31,7 +31,7 @@ func (b *bench) importImage(ctx context.Context, i *image) error {
 	}
 	path := b.sealed(i)
 	if stale(path, i.path) || !usual(path) {
-		_ = os.Remove(path) // of an older image, or of older defaults
+		_ = os.Remove(path) // of an older image, or of older defaults; the import refuses a name that is still taken
 		out, err := command(ctx, "", filepath.Join(b.build, "spate"), "vdisk", "import", i.path, "--into", b.store(), "--name", i.name)
 		if err != nil {
 			return err

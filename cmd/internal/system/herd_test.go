@@ -100,7 +100,7 @@ func TestAHerdIsServedAgainWithinASecond(t *testing.T) {
 			}
 		})
 	}
-	time.Sleep(500 * time.Millisecond) // reads are under way
+	time.Sleep(500 * time.Millisecond) // until reads are under way; that is no event that could be waited for
 	a.Kill()
 	killed := time.Now()
 	took := make([]time.Duration, 0, herd)

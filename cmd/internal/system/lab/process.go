@@ -131,6 +131,7 @@ func (p *Process) End() error {
 	if !p.Running() {
 		return nil
 	}
+	// Signals fail only where the process has ended meanwhile, which the waits see.
 	_ = p.Signal(syscall.SIGCONT)
 	_ = p.Signal(syscall.SIGTERM)
 	if p.endsWithin(endPatience) {
