@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/spate-project/spate/cmd/internal/bootreplay"
+	"github.com/spate-project/spate/cmd/internal/nbd"
 	"github.com/spate-project/spate/cmd/internal/vmtest"
 )
 
@@ -132,7 +133,7 @@ func replayAsChild(addr, path string) error {
 		return err
 	}
 	ctx := context.Background() // ends with the process, which the benchmark ends
-	d, err := bootreplay.Open(ctx, addr)
+	d, err := nbd.Open(ctx, addr)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spate-project/spate/cmd/internal/bootreplay"
+	"github.com/spate-project/spate/cmd/internal/nbd"
 )
 
 const (
@@ -185,7 +186,7 @@ func (b *bench) cached(ctx context.Context, i *image, s *spated, direct string) 
 
 // readTwice reads the cached part in order, then the places, and returns the reads a second of the latter.
 func readTwice(ctx context.Context, addr string, places []int64) (float64, error) {
-	d, err := bootreplay.Open(ctx, addr)
+	d, err := nbd.Open(ctx, addr)
 	if err != nil {
 		return 0, err
 	}
@@ -202,7 +203,7 @@ func readTwice(ctx context.Context, addr string, places []int64) (float64, error
 
 // readAt reads randomSize bytes at each offset of the disk at an address.
 func readAt(ctx context.Context, addr string, offsets []int64, depth int) (time.Duration, []time.Duration, error) {
-	d, err := bootreplay.Open(ctx, addr)
+	d, err := nbd.Open(ctx, addr)
 	if err != nil {
 		return 0, nil, err
 	}

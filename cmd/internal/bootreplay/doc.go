@@ -9,7 +9,4 @@
 //
 // Only reads are replayed. What a machine writes goes into the write cache of its target and costs no network, and what it
 // has written it reads from there: such reads are left out.
-//
-// NBD is a client for disks that are NBD sockets: the fixed newstyle without options, simple replies, many reads at a time
-// on one connection (doc/proto.md of the NetworkBlockDevice project).
 package bootreplay

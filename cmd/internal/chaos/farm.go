@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/spate-project/spate/cmd/internal/agent"
+	"github.com/spate-project/spate/cmd/internal/nbd"
 	"github.com/spate-project/spate/cmd/internal/remote"
 	"github.com/spate-project/spate/cmd/internal/system/lab"
 )
@@ -31,7 +32,7 @@ type world struct {
 	attached []*agent.Attachment
 	readers  []*reader
 	sleeps   *oversleep
-	disks    []*lab.Disk
+	disks    []*nbd.Client
 
 	mu    sync.Mutex
 	lines []string // guarded by mu: what targets said lately
@@ -108,7 +109,7 @@ func (w *world) attachProcess(ctx context.Context, name string, probe bool) erro
 		return err
 	}
 	w.targets = append(w.targets, t)
-	d, err := lab.OpenDisk(t.Socket)
+	d, err := nbd.Open(ctx, "unix:"+t.Socket)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/spate-project/spate/cmd/internal/farm"
+	"github.com/spate-project/spate/cmd/internal/nbd"
 	"github.com/spate-project/spate/cmd/internal/system/lab"
 	"github.com/spate-project/spate/cmd/internal/testdisk"
 	"github.com/spate-project/spate/vdisk"
@@ -169,7 +170,7 @@ func TestAChunkWithoutAGoodCopyFailsLikeABadSector(t *testing.T) {
 	target := attach(t, f, "t1")
 	d := open(t, target)
 	buf := make([]byte, 4096)
-	if err := d.ReadAt(t.Context(), buf, random); !errors.Is(err, lab.EIO) {
+	if err := d.ReadAt(t.Context(), buf, random); !errors.Is(err, nbd.EIO) {
 		t.Fatalf("reading what is nowhere good: %v", err)
 	}
 	line := await(t, target.Process, "read failed")

@@ -4,7 +4,9 @@ package system
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spate-project/spate/cmd/internal/nbd"
 	"github.com/spate-project/spate/cmd/internal/system/lab"
 	"github.com/spate-project/spate/cmd/internal/testdisk"
 )
@@ -130,12 +133,21 @@ func attach(t testing.TB, f *lab.Farm, name string, flags ...string) *lab.Target
 }
 
 // open connects to a target's disk.
-func open(t testing.TB, target *lab.Target) *lab.Disk {
+func open(t testing.TB, target *lab.Target) *nbd.Client {
 	t.Helper()
-	d, err := lab.OpenDisk(target.Socket)
+	d, err := nbd.Open(t.Context(), "unix:"+target.Socket)
 	ok(t, err)
 	t.Cleanup(func() { d.Close() })
 	return d
+}
+
+// writeImage makes a file of the test disk.
+func writeImage(t testing.TB, path string, size int64) {
+	t.Helper()
+	f, err := os.Create(path)
+	ok(t, err)
+	_, err = io.Copy(f, testdisk.Reader(size))
+	ok(t, errors.Join(err, f.Close()))
 }
 
 // start starts a program and ends it with the test.
@@ -211,7 +223,7 @@ func readAllTheTime(t testing.TB, target *lab.Target) *busyReader {
 	return r
 }
 
-func (r *busyReader) run(ctx context.Context, disk *lab.Disk) {
+func (r *busyReader) run(ctx context.Context, disk *nbd.Client) {
 	defer close(r.done)
 	var check testdisk.Checker
 	buf := make([]byte, 64<<10)

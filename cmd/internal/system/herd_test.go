@@ -85,7 +85,7 @@ func TestAHerdIsServedAgainWithinASecond(t *testing.T) {
 	f := startFarm(t, lab.Options{Servers: 2, Primary: 1, Devices: devices})
 	a, b := f.Servers[0], f.Servers[1]
 	sessions := openSessions(t, f.Key, []netip.AddrPort{a.Addr, b.Addr}, 0, herd)
-	stop := make(chan struct{})
+	stop, began := make(chan struct{}), time.Now()
 	var grazing sync.WaitGroup
 	all := make([]*grazer, herd)
 	for i, s := range sessions {
@@ -100,7 +100,9 @@ func TestAHerdIsServedAgainWithinASecond(t *testing.T) {
 			}
 		})
 	}
-	time.Sleep(500 * time.Millisecond) // until reads are under way; that is no event that could be waited for
+	eventually(t, "all sessions read", func() bool {
+		return !slices.ContainsFunc(all, func(g *grazer) bool { return g.again(began) == 0 })
+	})
 	a.Kill()
 	killed := time.Now()
 	took := make([]time.Duration, 0, herd)

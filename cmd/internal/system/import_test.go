@@ -12,7 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/spate-project/spate/cmd/internal/system/lab"
 	"github.com/spate-project/spate/cmd/internal/testdisk"
@@ -75,10 +74,7 @@ func TestAnImportThatIsEndedLeavesNothing(t *testing.T) {
 		}
 	}
 	image := filepath.Join(folder(t), "disk.img")
-	f, err := os.Create(image)
-	ok(t, err)
-	_, err = io.Copy(f, testdisk.Reader(1<<20))
-	ok(t, errors.Join(err, f.Close()))
+	writeImage(t, image, 1<<20)
 	sh(t, program("spate"), "vdisk", "import", image, "--into", store, "--name", "slow")
 	files, err := os.ReadDir(store)
 	ok(t, err)
@@ -98,7 +94,9 @@ func TestAnImportIntoAServedStoreIsOfferedWhenItIsWhole(t *testing.T) {
 	ok(t, cmd.Start())
 	_, err = io.Copy(in, testdisk.Reader(8<<20))
 	ok(t, err)
-	time.Sleep(300 * time.Millisecond) // the server looks at the store after each change
+	_, err = lab.MakeStore(soon(t), store, "other", 1<<20)
+	ok(t, err)
+	await(t, p, "--vdisk other") // so it has looked at the store since
 	if strings.Contains(p.Out.String(), "new") {
 		t.Errorf("half a vDisk is told:\n%s", p.Out)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spate-project/spate/cmd/internal/agent"
 	"github.com/spate-project/spate/cmd/internal/keyfile"
+	"github.com/spate-project/spate/cmd/internal/nbd"
 	"github.com/spate-project/spate/cmd/internal/system/lab"
 	"github.com/spate-project/spate/stream/secure"
 )
@@ -140,7 +141,7 @@ func TestReadsWaitForServersUnlessToldToFail(t *testing.T) {
 	for off := int64(0); err == nil && off < d.Size(); off += 1 << 20 { // what it has in its cache is still read
 		err = d.ReadAt(t.Context(), buf, off)
 	}
-	if !errors.Is(err, lab.EIO) {
+	if !errors.Is(err, nbd.EIO) {
 		t.Fatalf("with --fail-after 1s: %v", err)
 	}
 	if took := time.Since(began); took < time.Second || took > noticeWithin {

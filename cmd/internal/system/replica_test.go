@@ -3,13 +3,11 @@
 package system
 
 import (
-	"io"
-	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/spate-project/spate/cmd/internal/system/lab"
-	"github.com/spate-project/spate/cmd/internal/testdisk"
 )
 
 // explainText asks the console why a device gets the server it gets.
@@ -26,13 +24,10 @@ func explainText(t testing.TB, s *lab.Server, device string) string {
 func TestCopiesWithAnotherTimestampAreNotServedUntilTheyAreAdopted(t *testing.T) {
 	const device = "02:00:00:00:00:01"
 	f := emptyFarm(t, lab.Options{Servers: 2, Devices: []string{device}})
-	raw, err := os.Create(f.Dir + "/disk.raw")
-	ok(t, err)
-	_, err = io.Copy(raw, testdisk.Reader(diskSize))
-	ok(t, err)
-	ok(t, raw.Close())
+	raw := filepath.Join(f.Dir, "disk.raw")
+	writeImage(t, raw, diskSize)
 	for _, s := range f.Servers {
-		sh(t, program("spate"), "vdisk", "import", raw.Name(), "--into", s.Store, "--name", f.VDisk)
+		sh(t, program("spate"), "vdisk", "import", raw, "--into", s.Store, "--name", f.VDisk)
 	}
 	ok(t, f.Start(soon(t)))
 	target := attach(t, f, "t1", "--mac", device)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spate-project/spate/cmd/internal/blockdev"
 	"github.com/spate-project/spate/cmd/internal/bootreplay"
+	"github.com/spate-project/spate/cmd/internal/nbd"
 )
 
 // A boot that was recorded of a machine on a local disk is what a machine would ask of a farm: replayed through the NBD
@@ -48,7 +49,7 @@ func TestARecordedBootIsReplayedFromAFarm(t *testing.T) {
 		}
 		return nil
 	}
-	disk, err := bootreplay.Open(ctx, "unix:"+attach(ctx, t, newFarm(ctx, t)).Socket)
+	disk, err := nbd.Open(ctx, "unix:"+attach(ctx, t, newFarm(ctx, t)).Socket)
 	if err != nil {
 		t.Fatal(err)
 	}

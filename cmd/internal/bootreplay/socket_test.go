@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/spate-project/spate/cmd/internal/blockdev"
+	"github.com/spate-project/spate/cmd/internal/nbd"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -92,9 +91,9 @@ func serve(t *testing.T, d blockdev.Device) (addr string) {
 	return "unix:" + path
 }
 
-func open(t *testing.T, addr string) *NBD {
+func open(t *testing.T, addr string) *nbd.Client {
 	t.Helper()
-	n, err := Open(t.Context(), addr)
+	n, err := nbd.Open(t.Context(), addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,74 +174,4 @@ func TestTheRecorderNotesEveryOperation(t *testing.T) {
 	if _, err := r.Recording(); !errors.Is(err, errBad) {
 		t.Errorf("a recording with a read that has failed: %v", err)
 	}
-}
-
-// An error of the disk fails its read and no other; the end of the context or of the server fails what is under way.
-func TestAnNBDReadThatFailsSaysSo(t *testing.T) {
-	disk := newRAM()
-	disk.bad = 4096
-	n := open(t, serve(t, disk))
-	p := make([]byte, 512)
-	if err := n.ReadAt(t.Context(), p, 4096); err == nil || !strings.Contains(err.Error(), "error 5") {
-		t.Errorf("a bad sector: %v", err)
-	}
-	if err := n.ReadAt(t.Context(), p, 0); err != nil {
-		t.Error(err)
-	}
-	if _, err := Open(t.Context(), "/dev/null"); err == nil {
-		t.Error("a path without a scheme is taken")
-	}
-
-	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	accepted := make(chan net.Conn)
-	go func() { // ends when both have connected
-		for range 2 {
-			c, err := l.Accept()
-			if err != nil {
-				t.Error(err)
-			}
-			accepted <- c
-		}
-	}()
-	addr := "unix:" + l.Addr().String()
-	ctx, cancel := context.WithCancel(t.Context())
-	opened := make(chan error)
-	go func() { // ends with ctx
-		_, err := Open(ctx, addr)
-		opened <- err
-	}()
-	c := <-accepted
-	cancel()
-	if err := <-opened; !errors.Is(err, context.Canceled) {
-		t.Errorf("a server that says nothing: %v", err)
-	}
-	c.Close()
-
-	go func() { // ends with Open
-		n, err := Open(t.Context(), addr)
-		if err == nil {
-			ctx, cancel := context.WithCancel(t.Context())
-			cancel()
-			err = errors.Join(n.ReadAt(ctx, make([]byte, 512), 0), n.Close())
-		}
-		opened <- err
-	}()
-	c = <-accepted
-	if _, err := io.WriteString(c, "NBDMAGICIHAVEOPT\x00\x03"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.ReadFull(c, make([]byte, 20)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.Write(make([]byte, 10)); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-opened; !errors.Is(err, context.Canceled) {
-		t.Errorf("a read whose context has ended: %v", err)
-	}
-	c.Close()
 }
