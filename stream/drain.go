@@ -20,11 +20,11 @@ type Drained struct {
 	LongestPause time.Duration
 }
 
-// StopStream refuses log-ins and asks every target to log in elsewhere, each
-// at its own slot, serves on until they have gone, and returns when all have or
-// the deadline is over. A target that does not answer has gone without its
-// good-bye having come through, and is not waited for. progress is called now and then; it may be nil. Targets
-// that are left at the deadline are told that the session is over.
+// StopStream refuses log-ins and asks every target to log in elsewhere, each at its
+// own slot, serves on until they have gone, and returns when all have or the
+// deadline is over. A target that does not answer has gone without its good-bye
+// having come through, and is not waited for. Targets that are left at the deadline
+// are told that the session is over. progress is called now and then; it may be nil.
 func (s *Server) StopStream(ctx context.Context, reason wire.GoingAwayReason, deadline time.Duration, progress func(Drained)) Drained {
 	s.frontMu.Lock()
 	s.front.Stop()

@@ -59,7 +59,6 @@ func (l *loop) run() error {
 			more, err = l.g.conn.TryReceive(&b)
 		} else {
 			err = l.g.conn.Receive(&b)
-			l.since, l.late = l.s.now(), false
 		}
 		switch {
 		case err != nil:
@@ -68,8 +67,11 @@ func (l *loop) run() error {
 			}
 		case more:
 			l.s.counters.received.Add(uint64(len(b.Data)))
-			l.take(&b)
-			busy = true
+			now := l.s.now()
+			if !busy {
+				l.since, l.late, busy = now, false, true
+			}
+			l.take(now, &b)
 		default:
 			busy = l.work()
 		}
@@ -79,8 +81,7 @@ func (l *loop) run() error {
 // take takes a train that has arrived. When the loop has had much to do for
 // long, the sessions whose reads wait here are looked after by the clock, which
 // tells their targets so.
-func (l *loop) take(b *udp.Batch) {
-	now := l.s.now()
+func (l *loop) take(now engine.Instant, b *udp.Batch) {
 	if !l.late && now.Sub(l.since) >= loopLate {
 		l.late = true
 		for i := range l.jobs {

@@ -80,8 +80,8 @@ func (c *Client) receiveWelcome(now Instant, p *path, from netip.AddrPort, datag
 	reply, head, keys, err := p.handshake.Welcome(datagram)
 	if err != nil {
 		c.stats.Forged++
-		if p.unopened = p.unopened || from == p.server.addr; p.unopened {
-			p.server.note = noteSealed
+		if from == p.server.addr {
+			p.unopened, p.server.note = true, noteSealed
 		}
 		return
 	}
