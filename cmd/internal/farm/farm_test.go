@@ -233,6 +233,22 @@ func (s *streams) Sessions() []stream.SessionView {
 	defer s.mu.Unlock()
 	return slices.Clone(s.sessions)
 }
+
+// serves puts targets there.
+func (s *streams) serves(list ...stream.SessionView) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sessions = list
+}
+
+// sticks makes the next stop one that no target follows; the channel is closed when it has begun.
+func (s *streams) sticks() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stuck = make(chan struct{})
+	return s.stuck
+}
+
 func (s *streams) Stats() stream.ServerStats { return stream.ServerStats{} }
 func (s *streams) Streaming() bool {
 	s.mu.Lock()
@@ -347,7 +363,7 @@ func TestTwoServersWithOneVDiskManageEachOther(t *testing.T) {
 		t.Fatalf("log-in: %+v", d)
 	}
 	onA.mu.Lock()
-	onA.sessions = []stream.SessionView{{MAC: [6]byte{2, 0, 0, 0, 0, 7}, Disk: d.Disk, Confirmed: true}}
+	onA.serves(stream.SessionView{MAC: [6]byte{2, 0, 0, 0, 0, 7}, Disk: d.Disk, Confirmed: true})
 	onA.mu.Unlock()
 	alternates := a.Alternates(who(wire.Login{}), d.Disk.Content)
 	if len(alternates.List) != 1 || alternates.List[0].Name != "lab-b" || alternates.List[0].State != wire.StateServing {
@@ -367,7 +383,7 @@ func TestTwoServersWithOneVDiskManageEachOther(t *testing.T) {
 		t.Fatalf("stop of a by b: %+v after %+v, %v", end, steps, err)
 	}
 	onB.mu.Lock()
-	onB.sessions = []stream.SessionView{{MAC: [6]byte{2, 0, 0, 0, 0, 7}, Disk: d.Disk, Confirmed: true}}
+	onB.serves(stream.SessionView{MAC: [6]byte{2, 0, 0, 0, 0, 7}, Disk: d.Disk, Confirmed: true})
 	onB.mu.Unlock()
 	until(t, "b knows that a is stopped", func() bool {
 		l, err := b.Servers(t.Context())
@@ -387,8 +403,8 @@ func TestTwoServersWithOneVDiskManageEachOther(t *testing.T) {
 
 func TestAStartTakesAStopBack(t *testing.T) {
 	a, onA := startFarm(t, "lab-a", t.TempDir())
-	onA.sessions = []stream.SessionView{{MAC: [6]byte{2, 0, 0, 0, 0, 7}, Confirmed: true}}
-	onA.stuck = make(chan struct{})
+	onA.serves(stream.SessionView{MAC: [6]byte{2, 0, 0, 0, 0, 7}, Confirmed: true})
+	stuck := onA.sticks()
 	type result struct {
 		p   StopProgress
 		err error
@@ -398,7 +414,7 @@ func TestAStartTakesAStopBack(t *testing.T) {
 		p, err := a.StopStream(t.Context(), StopRequest{Server: "lab-a", Force: true, Deadline: time.Hour}, nil)
 		ended <- result{p, err}
 	}()
-	<-onA.stuck
+	<-stuck
 	if err := a.StartStream(t.Context(), "lab-a"); err != nil || !onA.Streaming() {
 		t.Errorf("start during a stop: %v, streaming %v", err, onA.Streaming())
 	}
