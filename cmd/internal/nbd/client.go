@@ -73,8 +73,8 @@ func (c *Client) negotiate() error {
 	if binary.BigEndian.Uint64(hello[:]) != magic || binary.BigEndian.Uint64(hello[8:]) != option {
 		return errors.New("not an NBD server")
 	}
-	if flags := binary.BigEndian.Uint16(hello[16:]); flags&flags != flags {
-		return fmt.Errorf("an NBD server of the old kind, with flags %#x", flags)
+	if offered := binary.BigEndian.Uint16(hello[16:]); offered&flags != flags {
+		return fmt.Errorf("an NBD server of the old kind, with flags %#x", offered)
 	}
 	b := binary.BigEndian.AppendUint32(nil, flags)
 	b = binary.BigEndian.AppendUint64(b, option)

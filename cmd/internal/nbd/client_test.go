@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -147,4 +148,27 @@ func TestTheEndOfTheContextEndsWhatIsUnderWay(t *testing.T) {
 		t.Errorf("a read whose context has ended: %v", err)
 	}
 	c.Close()
+}
+
+// What is not the NBD server that this client speaks with is told what it is.
+func TestOtherServersAreRefusedWithAReason(t *testing.T) {
+	for greeting, want := range map[string]string{
+		"NBDMAGICIHAVEOPT\x00\x01": "an NBD server of the old kind, with flags 0x1",
+		"SSH-2.0-OpenSSH_9.2\r\n":  "not an NBD server",
+	} {
+		addr, accepted := listen(t)
+		result := make(chan error)
+		go func() { // ends with Open
+			_, err := Open(t.Context(), addr)
+			result <- err
+		}()
+		c := <-accepted
+		if _, err := io.WriteString(c, greeting); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-result; err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", greeting, err)
+		}
+		c.Close()
+	}
 }
