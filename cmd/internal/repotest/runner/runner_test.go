@@ -128,3 +128,22 @@ func TestTaggedFindsOnlyTestsThatNeedTheTag(t *testing.T) {
 		t.Errorf("got %v, want TestPause in ./a and TestAlone in ./e", got)
 	}
 }
+
+// The end of a fuzz target's time is no failure of it; an input that fails is one, also at the end, and so is all else that is said.
+func TestTheEndOfFuzzingIsToldFromAFailure(t *testing.T) {
+	const begin = "fuzz: elapsed: 5s, execs: 495158 (97204/sec), new interesting: 0 (total: 22)\n--- FAIL: FuzzX (5.06s)\n    "
+	const end = "FAIL\nexit status 1\nFAIL\tm/x\t5.065s\n"
+	for text, want := range map[string]bool{
+		begin + "context deadline exceeded\n" + end:                                                                     true,
+		begin + "--- FAIL: FuzzX (0.00s)\n        x_test.go:1: context deadline exceeded\n" + end:                       false,
+		begin + "context deadline exceeded\n    \n    Failing input written to testdata/fuzz/FuzzX/12\n" + end:          false,
+		begin + "fuzzing process hung or terminated unexpectedly: exit status 2\n    context deadline exceeded\n" + end: false,
+		"# m/x\nx.go:3:9: undefined: y\n" + end:                                                                         false,
+		end:                                                                                                             false,
+		"":                                                                                                              false,
+	} {
+		if got := onlyTimeEnded(text); got != want {
+			t.Errorf("%v of\n%s", got, text)
+		}
+	}
+}
