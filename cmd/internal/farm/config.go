@@ -19,6 +19,8 @@ type Config struct {
 	// StateDir is where a server keeps what must outlive it.
 	StateDir string
 	Admin    Admin
+	// Boot is nil when no server runs boot services.
+	Boot *Boot
 
 	Sites       []Site
 	Servers     []Server
@@ -72,6 +74,8 @@ type Server struct {
 	// Stream and Peer are the addresses of the stream service (UDP) and of the talk among servers (TCP and
 	// UDP); Admin is the one of the admin API over TLS, not valid when it has none.
 	Stream, Peer, Admin netip.AddrPort
+	// Boot is nil when the server runs no boot services.
+	Boot *ServerBoot
 }
 
 // Store is a named folder with vDisk files on several servers.
@@ -147,6 +151,7 @@ type Collection struct {
 	Rebalance Switch
 	// PSKFile holds the pre-shared key of the collection; empty for none.
 	PSKFile string
+	Booting
 }
 
 // Device is one target device.
@@ -160,8 +165,11 @@ type Device struct {
 	Key *DeviceKey
 	// VDisk is what the device gets; the zero value means the first of its collection.
 	VDisk Wanted
+	// VDisks are what the device may boot, in place of VDisk; several make a menu.
+	VDisks []Wanted
 	// Disabled devices are refused.
 	Disabled bool
+	Boot     DeviceBoot
 }
 
 // Wanted is a vDisk as people name it: NAME, for the version that the farm offers, or NAME@VERSION.
@@ -308,4 +316,22 @@ func (c *Config) Collection(name string) *Collection {
 		}
 	}
 	return nil
+}
+
+// bootable lists what a device may boot: several make a menu, the first is what it gets otherwise.
+func (c *Config) bootable(d Device) []Wanted {
+	switch {
+	case len(d.VDisks) > 0:
+		return d.VDisks
+	case d.VDisk.Name != "":
+		return []Wanted{d.VDisk}
+	}
+	of := c.Collection(d.Collection)
+	if of == nil {
+		return nil
+	}
+	if of.Menu == nil && d.Boot.Menu == nil {
+		return of.VDisks[:min(1, len(of.VDisks))]
+	}
+	return of.VDisks[:min(maxChoices, len(of.VDisks))]
 }

@@ -94,6 +94,19 @@ func TestBadFarmFilesSayWhatIsWrong(t *testing.T) {
 		{"a primary server without the store", strings.Replace(start, "}]\nstores", "}, {name: b, stream: 192.0.2.2}]\nstores", 1) +
 			"vdisks: [{name: v, store: s, primary: [b]}]\n", "server b does not have store s"},
 		{"primary and secondary", start + "vdisks: [{name: v, store: s, primary: [a], secondary: [a]}]\n", "server a is primary and secondary for v"},
+		{"boot settings without boot services", start + "collections: [{name: c, vdisks: [v], boot_shell: on}]\n", "boot_shell is about booting, and this farm has no boot services"},
+		{"boot services on no server", start + "boot: {}\n", "farm.yaml:5:7: no server runs the boot services"},
+		{"an empty boot section", start + "boot:\n", "farm.yaml:5:1: boot is empty; write boot: {}"},
+		{"a DHCP server of nothing", strings.Replace(start, "}]\nstores", ", boot: {}}]\nstores", 1) + "boot: {dhcp: server}\n", "dhcp: server needs subnets"},
+		{"a proxy that gives out addresses", strings.Replace(start, "}]\nstores", ", boot: {}}]\nstores", 1) +
+			"boot: {dhcp: proxy, subnets: [{network: 192.0.2.0/24}]}\n", "subnets are for dhcp: server; with dhcp: proxy no addresses are given out"},
+		{"an address from nobody", strings.Replace(start, "}]\nstores", ", boot: {}}]\nstores", 1) +
+			"boot: {}\nvdisks: [{name: v, store: s}]\ncollections: [{name: c, vdisks: [v]}]\ndevices: [{mac: 525400000001, collection: c, address: 192.0.2.9}]\n",
+			"addresses are given out with boot.dhcp: server only, and it is off"},
+		{"a server that machines cannot reach", strings.Replace(start, "192.0.2.1}", "'2001:db8::1', boot: {}}", 1) + "boot: {}\n", "machines boot over IPv4"},
+		{"two servers on one address", strings.Replace(start, "}]\nstores", ", boot: {}}, {name: b, stream: 192.0.2.1:1, peer: 192.0.2.1:2, boot: {}}]\nstores", 1) + "boot: {}\n",
+			"boot address 192.0.2.1 stands in line 3 already"},
+		{"a port that is taken", strings.Replace(start, "}]\nstores", ", boot: {}}]\nstores", 1) + "boot: {http: 6911}\n", "port 6911 of a is for other servers already"},
 	}
 	if _, err := ParseConfig("farm.yaml", []byte(start)); err != nil {
 		t.Fatalf("the file that the cases change: %v", err)

@@ -172,10 +172,11 @@ func (v view) wanted(a ask, o outcome) (Wanted, outcome, bool) {
 
 // offered lists what a device may attach, the first being what it gets.
 func (o outcome) offered() []Wanted {
-	if o.device.VDisk.Name == "" {
-		return o.collection.VDisks
+	own := o.device.VDisks
+	if o.device.VDisk.Name != "" {
+		own = []Wanted{o.device.VDisk}
 	}
-	return append([]Wanted{o.device.VDisk}, o.collection.VDisks...)
+	return slices.Concat(own, o.collection.VDisks)
 }
 
 // offers tells whether a vDisk is offered to the device: under the same version, or any when none is fixed.

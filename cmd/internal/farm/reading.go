@@ -29,6 +29,7 @@ type reading struct {
 	macs   map[MAC]place
 	keys   map[DeviceKey]place
 	addrs  map[string]place
+	boot   bootReading
 }
 
 type mention struct {
@@ -40,6 +41,7 @@ type mention struct {
 func (r *reading) read(top *object) {
 	r.defined = map[string]map[string]place{}
 	r.macs, r.keys, r.addrs = map[MAC]place{}, map[DeviceKey]place{}, map[string]place{}
+	r.boot.hosts = map[string]place{}
 
 	c := r.config
 	c.Name = r.name(top.need("farm"))
@@ -48,12 +50,14 @@ func (r *reading) read(top *object) {
 	c.StateDir = r.path(top.text("state"), defaultState)
 	r.readAdmin(top)
 	r.readPolicy(top)
+	r.readBoot(top)
 	top.objects("sites", "a site", r.readSite)
 	top.objects("servers", "a server", r.readServer)
 	top.objects("stores", "a store", r.readStore)
 	top.objects("vdisks", "a vDisk", r.readVDisk)
 	top.objects("collections", "a collection", r.readCollection)
 	top.objects("devices", "a device", r.readDevice)
+	r.later = append(r.later, r.checkBoot)
 	for _, section := range []struct {
 		name string
 		n    int
@@ -302,6 +306,7 @@ func (r *reading) readServer(o *object) {
 		}
 		s.Subnets = append(s.Subnets, p)
 	}
+	r.readServerBoot(o, &s)
 	r.config.Servers = append(r.config.Servers, s)
 }
 
@@ -384,6 +389,7 @@ func (r *reading) readCollection(o *object) {
 	}
 	c.Servers = r.referAll("server", o.words("servers"))
 	c.PSKFile = r.keyFile(o, o.text("psk_file"))
+	c.Booting = r.readBooting(o, func() []Wanted { return c.VDisks })
 	r.config.Collections = append(r.config.Collections, c)
 }
 
@@ -429,9 +435,8 @@ func (r *reading) readDevice(o *object) {
 		}
 		d.Key = &k
 	}
-	if w := o.text("vdisk"); w.text != "" {
-		d.VDisk, _ = r.wanted(w)
-	}
+	r.readVDisks(o, &d)
+	r.readDeviceBoot(o, &d, func() []Wanted { return r.config.bootable(d) })
 	d.Disabled = choice(o, "state", "enabled", "enabled", "disabled") == "disabled"
 	r.config.Devices = append(r.config.Devices, d)
 }
