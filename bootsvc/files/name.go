@@ -1,0 +1,174 @@
+package files
+
+import (
+	"errors"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/spate-project/spate/bootsvc"
+	"github.com/spate-project/spate/bootsvc/ipxe"
+)
+
+// Kind says what a name stands for.
+type Kind int
+
+// What a name can stand for.
+const (
+	Loader Kind = iota + 1
+	AnyScript
+	Script
+	AnyGRUB
+	GRUB
+	BootFile
+)
+
+// Name is a name that was parsed.
+type Name struct {
+	Kind Kind
+	// Loader is the name of a loader.
+	Loader string
+	// MAC is the machine that asks, as far as the name says; Known tells whether it does.
+	MAC   bootsvc.MAC
+	Known bool
+	// VDisk, Version and File are those of a boot file.
+	VDisk   string
+	Version uint32
+	File    bootsvc.BootFile
+	// Arch and UUID are what iPXE says of the machine; ArchUnknown and empty when it does not.
+	Arch bootsvc.Arch
+	UUID string
+}
+
+// ErrName says that nothing has such a name.
+var ErrName = errors.New("no such file")
+
+const configuration = ".cfg"
+
+// Parse takes a name apart. Everything that does not stand in the table of this package is ErrName.
+func Parse(s string) (Name, error) {
+	n := Name{Arch: bootsvc.ArchUnknown}
+	if len(s) > MaxName {
+		return n, ErrName
+	}
+	path, query, asked := strings.Cut(s, "?")
+	path = strings.TrimPrefix(path, "/")
+	if !n.path(path) || asked && !n.query(query) {
+		return Name{Arch: bootsvc.ArchUnknown}, ErrName
+	}
+	return n, nil
+}
+
+func (n *Name) path(s string) bool {
+	switch {
+	case ipxe.IsLoader(s):
+		n.Kind, n.Loader = Loader, s
+		return true
+	case s == bootsvc.FileScript:
+		n.Kind = AnyScript
+		return true
+	case s == bootsvc.FolderGRUB+"grub.cfg":
+		n.Kind = AnyGRUB
+		return true
+	}
+	if mac, ok := strings.CutPrefix(s, bootsvc.FolderScript); ok {
+		n.Kind = Script
+		return n.machine(mac)
+	}
+	if file, ok := strings.CutPrefix(s, bootsvc.FolderGRUB); ok {
+		mac, ok := strings.CutSuffix(file, configuration)
+		n.Kind = GRUB
+		return ok && n.machine(mac)
+	}
+	if file, ok := strings.CutPrefix(s, bootsvc.FolderBoot); ok {
+		n.Kind = BootFile
+		return n.boot(file)
+	}
+	return false
+}
+
+// boot parses VDISK@VERSION/kernel.
+func (n *Name) boot(s string) bool {
+	version, file, ok := strings.Cut(s, "/")
+	at := strings.LastIndexByte(version, '@')
+	if !ok || at < 0 {
+		return false
+	}
+	number, err := strconv.ParseUint(version[at+1:], 10, 32)
+	if err != nil || number == math.MaxUint32 || strconv.FormatUint(number, 10) != version[at+1:] {
+		return false // each version has one name only
+	}
+	n.VDisk, n.Version, n.File = version[:at], uint32(number), bootsvc.BootFile(file)
+	return plainVDisk(n.VDisk) && (n.File == bootsvc.Kernel || n.File == bootsvc.Image)
+}
+
+// plainVDisk tells whether s can be the name of a vDisk, as package vdisk has it: letters, digits, '.', '_' and '-', the
+// first one a letter or digit.
+func plainVDisk(s string) bool {
+	if s == "" || len(s) > maxVDisk {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+		if !letter && (i == 0 || c != '.' && c != '_' && c != '-') {
+			return false
+		}
+	}
+	return true
+}
+
+func (n *Name) machine(s string) bool {
+	mac, err := bootsvc.ParseMAC(s)
+	n.MAC, n.Known = mac, err == nil
+	return n.Known
+}
+
+// query reads key=value pairs. Keys that it does not know are ignored: what iPXE is asked to send may grow.
+func (n *Name) query(s string) bool {
+	arch, platform := "", ""
+	for pair := range strings.SplitSeq(s, "&") {
+		key, value, _ := strings.Cut(pair, "=")
+		switch key {
+		case "arch":
+			arch = value
+		case "platform":
+			platform = value
+		case "uuid":
+			if plainUUID(value) {
+				n.UUID = value
+			}
+		case "mac":
+			if n.Kind == BootFile && !n.machine(value) {
+				return false
+			}
+		}
+	}
+	n.Arch = architecture(arch, platform)
+	return true
+}
+
+// architecture is the one of iPXE's ${buildarch} and ${platform}.
+func architecture(arch, platform string) bootsvc.Arch {
+	switch {
+	case platform == "pcbios":
+		return bootsvc.ArchBIOS
+	case platform != "efi":
+		return bootsvc.ArchUnknown
+	}
+	switch arch {
+	case "x86_64":
+		return bootsvc.ArchX64
+	case "i386":
+		return bootsvc.ArchIA32
+	case "arm64":
+		return bootsvc.ArchARM64
+	case "arm32":
+		return bootsvc.ArchARM32
+	}
+	return bootsvc.ArchUnknown
+}
+
+func plainUUID(s string) bool {
+	return len(s) <= maxUUID && strings.Trim(s, "0123456789abcdefABCDEF-") == ""
+}

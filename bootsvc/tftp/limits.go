@@ -1,0 +1,23 @@
+package tftp
+
+import "time"
+
+// Every bound of the service.
+const (
+	// Port is where firmware asks.
+	Port = 69
+	// MaxTransfers is how many transfers run at once: twice the thousand machines that one switch turns on. Each
+	// has a socket and an open file. Whoever comes then is told so, and counted.
+	MaxTransfers = 2048
+	// MaxPerAddress is how many of them one address may have: firmware has one, and a few that it gave up.
+	MaxPerAddress = 16
+	// timeout is how long an acknowledgement may take. It is short because a lost block costs it whole, and a
+	// block that was sent twice costs nothing.
+	timeout = 300 * time.Millisecond
+	// retries is how often a block is sent again, each time after backoff more: a client that is gone keeps its
+	// transfer for 8.3 s.
+	retries = 8
+	backoff = 200 * time.Millisecond
+	// stopGrace is how long transfers may go on when the service ends.
+	stopGrace = 2 * time.Second
+)

@@ -1,0 +1,236 @@
+package tftp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pin/tftp/v3"
+	"go.uber.org/zap"
+
+	"github.com/spate-project/spate/bootsvc"
+	"github.com/spate-project/spate/bootsvc/files"
+	"github.com/spate-project/spate/bootsvc/ipxe"
+)
+
+// Config is what a server needs.
+type Config struct {
+	// Listen is the local address; port 0 lets the system choose, machines ask at Port.
+	Listen netip.AddrPort
+	// Interface, when not empty, is the only network interface whose requests are taken (Linux).
+	Interface string
+	Tree      *files.Tree
+	// MACOf finds the machine that has an address; nil when nobody knows.
+	MACOf func(netip.Addr) (bootsvc.MAC, bool)
+	// Log may be nil.
+	Log *zap.Logger
+}
+
+// Stats counts since the start.
+type Stats struct {
+	Sent    uint64 // transfers that came to their end
+	Probes  uint64 // ended by the client before the first block: it wanted to know the size
+	Failed  uint64 // broken off later, or unanswered
+	Missing uint64 // names that do not exist
+	Busy    uint64 // refused because of MaxTransfers or MaxPerAddress
+	Running int
+}
+
+// Server is a TFTP server.
+type Server struct {
+	tree    *files.Tree
+	macOf   func(netip.Addr) (bootsvc.MAC, bool)
+	log     *zap.Logger
+	conn    *net.UDPConn
+	service *tftp.Server
+	// stopped ends the transfers that are still running.
+	stopped chan struct{}
+
+	sent, probes, failed, missing, busy atomic.Uint64
+
+	mu      sync.Mutex
+	running int                // guarded by mu; at most MaxTransfers
+	each    map[netip.Addr]int // guarded by mu; those of each address
+}
+
+// New binds the socket. Run serves.
+func New(c Config) (*Server, error) {
+	if c.Log == nil {
+		c.Log = zap.NewNop()
+	}
+	network := "udp4"
+	if c.Listen.Addr().Is6() {
+		network = "udp6"
+	}
+	lc := net.ListenConfig{Control: bindTo(c.Interface)}
+	conn, err := lc.ListenPacket(context.Background(), network, c.Listen.String())
+	if err != nil {
+		return nil, fmt.Errorf("TFTP at %s: %w", c.Listen, err)
+	}
+	s := &Server{
+		tree: c.Tree, macOf: c.MACOf, log: c.Log, conn: conn.(*net.UDPConn),
+		stopped: make(chan struct{}), each: make(map[netip.Addr]int),
+	}
+	s.service = tftp.NewServer(s.read, refuseWrite)
+	s.service.SetTimeout(timeout)
+	s.service.SetRetries(retries)
+	s.service.SetBackoff(func(attempt int) time.Duration { return time.Duration(attempt) * backoff })
+	return s, nil
+}
+
+// Addr is where it listens.
+func (s *Server) Addr() netip.AddrPort { return s.conn.LocalAddr().(*net.UDPAddr).AddrPort() }
+
+// Stats may be called at any time.
+func (s *Server) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Stats{
+		Sent: s.sent.Load(), Probes: s.probes.Load(), Failed: s.failed.Load(), Missing: s.missing.Load(), Busy: s.busy.Load(),
+		Running: s.running,
+	}
+}
+
+// Run serves until ctx ends, and then for a short while those who are loading. It is called once.
+func (s *Server) Run(ctx context.Context) error {
+	ended := make(chan error, 1)
+	// Ends when Shutdown closes the socket, or at once for an address that is none; Run waits for it.
+	go func() { ended <- s.service.Serve(s.conn) }()
+	select {
+	case err := <-ended:
+		_ = s.conn.Close() // the error that counts is Serve's
+		return fmt.Errorf("TFTP at %s: %w", s.Addr(), err)
+	case <-ctx.Done():
+	}
+	grace := time.AfterFunc(stopGrace, func() { close(s.stopped) })
+	defer grace.Stop()
+	s.service.Shutdown() // waits for the transfers
+	<-ended
+	return nil
+}
+
+func refuseWrite(string, io.WriterTo) error {
+	return errors.New("this server is for reading only")
+}
+
+// read serves one request. What it returns is sent to the client as an error.
+func (s *Server) read(name string, to io.ReaderFrom) error {
+	client, ok := to.(tftp.OutgoingTransfer)
+	if !ok {
+		return errors.New("internal error")
+	}
+	remote := client.RemoteAddr()
+	from := remote.AddrPort().Addr().Unmap()
+	n, err := files.Parse(name)
+	if err != nil {
+		s.missing.Add(1)
+		s.log.Debug("no such file", zap.Stringer("remote", from), zap.String("file", short(name)))
+		return fmt.Errorf("there is no file %s", short(name))
+	}
+	if !s.enter(from) {
+		s.busy.Add(1)
+		s.log.Warn("too many transfers", zap.Stringer("remote", from), zap.String("file", short(name)))
+		return errors.New("this server has too many transfers; try again")
+	}
+	defer s.leave(from)
+	return s.transfer(n, from, client, to)
+}
+
+func (s *Server) transfer(n files.Name, from netip.Addr, client tftp.OutgoingTransfer, to io.ReaderFrom) error {
+	tr := files.Transfer{Service: "tftp", Name: n}
+	mac, known := s.tree.Caller(n, from)
+	if !known && s.macOf != nil {
+		mac, known = s.macOf(from)
+	}
+	tr.MAC = mac
+	f, err := s.tree.Open(n)
+	if err != nil {
+		s.missing.Add(1)
+		tr.Err = err
+		s.note(tr, known, from)
+		return sentence(err)
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	tr.Size = f.Size()
+	client.SetSize(tr.Size)
+	begin := time.Now()
+	content := &reader{r: io.NewSectionReader(f, 0, tr.Size), stopped: s.stopped}
+	tr.Sent, tr.Err = to.ReadFrom(content)
+	tr.Took = time.Since(begin)
+	if netError := net.Error(nil); tr.Err != nil && !content.asked && !errors.As(tr.Err, &netError) {
+		s.probes.Add(1)
+		return nil
+	}
+	if tr.Err != nil {
+		s.failed.Add(1)
+	} else {
+		s.sent.Add(1)
+	}
+	s.note(tr, known, from)
+	return tr.Err
+}
+
+func (s *Server) note(tr files.Transfer, known bool, from netip.Addr) {
+	if known {
+		s.tree.Note(tr)
+		return
+	}
+	s.log.Info("transfer of an unknown machine", zap.Stringer("remote", from), zap.String("file", tr.Name.String()),
+		zap.Int64("bytes", tr.Sent), zap.Int64("size", tr.Size), zap.Duration("took", tr.Took), zap.Error(tr.Err))
+}
+
+// enter takes a place among the transfers.
+func (s *Server) enter(from netip.Addr) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running >= MaxTransfers || s.each[from] >= MaxPerAddress {
+		return false
+	}
+	s.running++
+	s.each[from]++
+	return true
+}
+
+func (s *Server) leave(from netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running--
+	if s.each[from]--; s.each[from] == 0 {
+		delete(s.each, from)
+	}
+}
+
+// reader reads a file until the service has stopped.
+type reader struct {
+	r       io.Reader
+	stopped chan struct{}
+	// asked tells that the client has taken the options, or had none.
+	asked bool
+}
+
+func (r *reader) Read(b []byte) (int, error) {
+	r.asked = true
+	select {
+	case <-r.stopped:
+		return 0, errors.New("this server is stopping; another one will go on")
+	default:
+		return r.r.Read(b)
+	}
+}
+
+// sentence is an error as clients get it: they print it, if at all, on a line of their own.
+func sentence(err error) error {
+	if errors.Is(err, files.ErrName) || errors.Is(err, ipxe.ErrNoLoader) {
+		return files.ErrName
+	}
+	return err
+}
+
+// short is a name from the network, fit for a log line.
+func short(name string) string { return fmt.Sprintf("%.80q", name) }
