@@ -1,0 +1,100 @@
+package keeper
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Names and arguments of the processes.
+const (
+	// Command is the hidden command of spate-target that is keeper or worker, by its argument.
+	Command    = "keeper"
+	roleKeeper = "keep"
+	roleWorker = "work"
+	// A name that begins with @ tells systemd that the process serves the root file system.
+	keeperName = "@spate-keeper"
+	workerName = "@spate-worker"
+)
+
+// maxMessage bounds one message in bytes.
+const maxMessage = 64 << 10
+
+// message is what goes over a link: exactly one of its parts.
+type message struct {
+	Config *Config         `json:"config,omitempty"` // to the keeper, and to each worker first
+	Event  *Event          `json:"event,omitempty"`
+	State  json.RawMessage `json:"state,omitempty"` // from the worker: for its successor
+}
+
+// link is one end of a SOCK_SEQPACKET pair. Any goroutine may send; one at a time receives.
+type link struct {
+	conn   *net.UnixConn
+	buffer []byte
+}
+
+// newPair makes two ends; theirs is for a child.
+func newPair() (mine *link, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a socket pair: %w", err)
+	}
+	theirs = os.NewFile(uintptr(fds[1]), "link")
+	if mine, err = newLink(os.NewFile(uintptr(fds[0]), "link")); err != nil {
+		return nil, nil, errors.Join(err, theirs.Close())
+	}
+	return mine, theirs, nil
+}
+
+// newLink takes over one end.
+func newLink(f *os.File) (*link, error) {
+	defer f.Close()
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, fmt.Errorf("link: %w", err)
+	}
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		return nil, errors.Join(errors.New("link: not a unix socket"), c.Close())
+	}
+	return &link{conn: u, buffer: make([]byte, maxMessage)}, nil
+}
+
+func (l *link) send(m message) error {
+	b, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	if len(b) > maxMessage {
+		return fmt.Errorf("a message of %d bytes, the most are %d", len(b), maxMessage)
+	}
+	_, err = l.conn.Write(b)
+	return err
+}
+
+// receive waits for a message. io.EOF says that the other end has gone.
+func (l *link) receive(ctx context.Context) (m message, err error) {
+	_ = l.conn.SetReadDeadline(time.Time{})
+	stop := context.AfterFunc(ctx, func() { _ = l.conn.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	n, err := l.conn.Read(l.buffer)
+	switch {
+	case ctx.Err() != nil:
+		return m, context.Cause(ctx)
+	case err != nil && errors.Is(err, unix.ECONNRESET), err == nil && n == 0:
+		return m, io.EOF // there are no empty messages
+	case err != nil:
+		return m, err
+	}
+	return m, json.Unmarshal(l.buffer[:n], &m)
+}
+
+// Close closes this end.
+func (l *link) Close() error { return l.conn.Close() }

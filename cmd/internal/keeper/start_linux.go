@@ -1,0 +1,135 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Keeper is the running keeper, as PID 1 sees it.
+type Keeper struct {
+	link *link
+	pid  int
+}
+
+// Start starts the keeper, which starts the worker. /proc, /sys, /dev and /run must be mounted, the modules of the card and of
+// nbd loaded; nothing of the vDisk is mounted yet. The keeper lives on when the caller ends.
+func Start(c Config) (*Keeper, error) {
+	if c.Binary == "" {
+		c.Binary = "/proc/self/exe"
+	}
+	binary, err := copyBinary(c.Binary)
+	if err != nil {
+		return nil, err
+	}
+	defer binary.Close()
+	mine, theirs, err := newPair()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	cmd := exec.Command(fmt.Sprintf("/proc/self/fd/%d", binary.Fd()))
+	cmd.Args = []string{keeperName, Command, roleKeeper}
+	cmd.ExtraFiles = []*os.File{theirs, binary}
+	cmd.Env = environment()
+	cmd.Dir = "/"
+	// Not killed with the caller, not in its session; in a mount namespace of its own from its first instruction.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: unix.CLONE_NEWNS}
+	if err := startFlushing(cmd); err != nil {
+		mine.Close()
+		return nil, fmt.Errorf("start the keeper: %w", err)
+	}
+	k := &Keeper{link: mine, pid: cmd.Process.Pid}
+	_ = cmd.Process.Release() // init reaps it, whoever that is then
+	if err := k.link.send(message{Config: &c}); err != nil {
+		return nil, errors.Join(fmt.Errorf("start the keeper: %w", err), k.Close())
+	}
+	return k, nil
+}
+
+// PID is the number of the keeper's process.
+func (k *Keeper) PID() int { return k.pid }
+
+// Next waits for the next event. io.EOF says that the keeper has gone, which it never should.
+func (k *Keeper) Next(ctx context.Context) (Event, error) {
+	for {
+		m, err := k.link.receive(ctx)
+		if err != nil {
+			return Event{}, err
+		}
+		if m.Event != nil {
+			return *m.Event, nil
+		}
+	}
+}
+
+// Tell tells the worker, and by it the servers, that a stage was reached just now.
+func (k *Keeper) Tell(s Stage) error {
+	return k.link.send(message{Event: &Event{Kind: Reached, Stage: s, At: sinceBoot()}})
+}
+
+// Close ends the conversation. The keeper and the disk go on.
+func (k *Keeper) Close() error { return k.link.Close() }
+
+// startFlushing starts a process that the kernel knows to be a part of writing pages out: the memory that it needs is never
+// got by writing to the disk that it serves. The flag is a thread's; it is inherited by children and kept by exec.
+func startFlushing(cmd *exec.Cmd) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if unix.Prctl(unix.PR_SET_IO_FLUSHER, 1, 0, 0, 0) == nil {
+		defer unix.Prctl(unix.PR_SET_IO_FLUSHER, 0, 0, 0, 0) //nolint:errcheck // it was set a moment ago
+	}
+	return cmd.Start()
+}
+
+// copyBinary copies a program into memory that lasts as long as a descriptor of it. The number of the descriptor is above
+// all that a child is given, so that it still means the binary between fork and exec.
+func copyBinary(path string) (*os.File, error) {
+	from, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("copy the program: %w", err)
+	}
+	defer from.Close()
+	to, err := newMemfd("spate-target")
+	if err != nil {
+		return nil, err
+	}
+	if _, err := io.Copy(to, from); err != nil {
+		return nil, errors.Join(fmt.Errorf("copy the program: %w", err), to.Close())
+	}
+	return to, nil
+}
+
+// firstOwn is the least descriptor number of what a child is run from.
+const firstOwn = 64
+
+func newMemfd(name string) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("make memory: %w", err)
+	}
+	defer unix.Close(fd)
+	high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, firstOwn)
+	if err != nil {
+		return nil, fmt.Errorf("make memory: %w", err)
+	}
+	return os.NewFile(uintptr(high), name), nil
+}
+
+// environment is what a child gets. It names no folder of the initramfs.
+func environment() []string { return []string{"PATH=/sbin:/usr/sbin:/bin:/usr/bin"} }
+
+// sinceBoot is the time since the kernel was started.
+func sinceBoot() time.Duration {
+	var t unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) // cannot fail for this clock
+	return time.Duration(t.Nano())
+}
