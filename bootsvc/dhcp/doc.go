@@ -1,0 +1,41 @@
+// Package dhcp gives machines that boot an address and the name of the first file to load: as the network's DHCP server,
+// or as a proxyDHCP server beside somebody else's, which gives the file alone.
+//
+//	Service (server.go)   sockets, clock, journal: a loop that owns a core
+//	core    (core.go)     stepped: one packet, ARP answer or tick in; replies, ARP questions and notes out
+//	read    (ask.go)      what a packet asks, or why it is none of ours
+//	leases  (leases.go)   stepped: which address, held by whom until when
+//	Decide  (reply.go)    pure: the reply, or silence, and the reason in words
+//
+// # One machine, one address
+//
+// A lease belongs to a MAC address, whatever client identifier (option 61) comes with it. RFC 2131 would have the client
+// identifier first, but one machine that boots has several in a row: its firmware sends one made of its UUID, iPXE one made of
+// the MAC address, and the operating system often a DUID. Keyed by those, one boot would take three addresses, and the root
+// file system would lose its address while it is in use. The identifier is echoed (RFC 6842) and otherwise ignored.
+//
+// # Several servers on one network
+//
+// The servers of a farm that answer on one network need not talk to one another. What makes that safe:
+//
+//   - A new address comes only from the server's own share of the pool: address modulo number of servers. So two servers cannot
+//     give one address to two machines, and a pool that grows moves nobody's share.
+//   - A REQUEST that selects another server of the farm is broadcast, so each server hears it: the address is now that
+//     machine's, our own offer is withdrawn. Until that lease ends, we may offer the same address to the same machine: the
+//     owner holds it for the same machine. So a machine that reboots after its server has died keeps its address.
+//   - A machine in REBINDING (its server does not answer) gets its address from any server, also from another's share and also
+//     when this server has never heard of it: it holds the address now, so the owner cannot have given it away. We remember it.
+//   - INIT-REBOOT is answered only for what is known; a server that knows nothing keeps silent, because the one that does
+//     may answer.
+//   - What remains: a server that was down while another renewed one of its addresses believes the lease to have ended. It
+//     takes ended leases last, oldest first, and asks by ARP before it offers one; whoever holds the address answers.
+//   - A reservation is in the farm file, which is the same on each server, so any of them gives it; no pool gives it to another.
+//
+// While a server is down, its share gives no new addresses; machines known before keep theirs. So a pool should have twice as many
+// addresses as machines where two servers share it, and a machine without a lease must be able to get one from either.
+//
+// # What is left out on purpose
+//
+// BOOTP without DHCP, option overload in requests, several leases for one MAC address, dynamic DNS, IPv6. Authentication
+// (RFC 3118) is in no firmware.
+package dhcp
