@@ -325,6 +325,13 @@ func (c *Client) Snapshot() Snapshot {
 	return c.engine.Snapshot()
 }
 
+// SetBoot says when the machine reached which stage of its boot; each status message to a server tells it from now on.
+func (c *Client) SetBoot(t wire.BootTimes) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.engine.SetBoot(t)
+}
+
 // Offloads tells what the socket does in one call.
 func (c *Client) Offloads() udp.Offloads { return c.cfg.Conn.Offloads() }
 

@@ -51,7 +51,7 @@ type SessionView struct {
 	Sent      uint64        // bytes of payload
 	Reads     uint64
 	Packet    int
-	Status    wire.Status // the target's own last word
+	Status    wire.Status // the target's own last word, with the times of its boot
 	Confirmed bool
 	Resumed   bool // the target was served before: it moved here or renewed its session, and does not just start
 }

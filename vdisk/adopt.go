@@ -59,7 +59,7 @@ func Adopt(ctx context.Context, path string, o AdoptOptions) (*Report, error) {
 		return nil, fmt.Errorf("adopt: %w", err)
 	}
 	for _, d := range report.Damage {
-		if d.Level >= 0 || d.Part == sealPart {
+		if d.Level >= 0 || d.Part == sealPart || d.Boot {
 			return report, fmt.Errorf("adopt %s version %d: %w (%s: %s)", v.Name(), v.Number(), ErrUnsound, d.Part, d.Reason)
 		}
 	}

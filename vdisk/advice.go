@@ -20,12 +20,12 @@ func (d Damage) Advice(name string, number uint32, path string) string {
 // into it: who reads the old one then reads on, and nobody sees half a file.
 func (d Damage) Remedy(name string, number uint32, path string) string {
 	switch {
-	case d.Level < 0 && d.Part != sealPart:
+	case d.Level < 0 && d.Part != sealPart && !d.Boot:
 		return fmt.Sprintf("nothing is lost, one good copy of the seal is enough; to write it again: spate vdisk adopt %s@%d --store %s --like %s",
 			name, number, quote(filepath.Dir(path)), quote(path))
-	case d.Level >= 0 && !d.Fenced:
+	case (d.Level >= 0 || d.Boot) && !d.Fenced:
 		return "look into the system's log whether the disk fails; if it does, copy the file of a server whose copy is sound to a disk that works"
-	case d.Level >= 0 && strings.Contains(d.Reason, unreadablePrefix):
+	case (d.Level >= 0 || d.Boot) && strings.Contains(d.Reason, unreadablePrefix):
 		return fmt.Sprintf("copy the file of a server whose copy is sound beside %s, and mv it over; look into the system's log "+
 			"whether the disk goes on failing", quote(path))
 	}

@@ -86,14 +86,19 @@ func (a *assembler) write(b []byte) (place, error) {
 	return at, err
 }
 
-// finish writes what is left of the tree and zeros up to where the seal begins, and gives the top page.
+// finish writes what is left of the tree and zeros up to the next block, and gives the top page.
 func (a *assembler) finish() ([]byte, error) {
 	top, _, err := a.builder.Finish()
 	if err != nil {
 		return nil, err
 	}
+	return top, a.pad()
+}
+
+// pad writes zeros up to the next block.
+func (a *assembler) pad() (err error) {
 	if rest := a.offset % blockSize; rest != 0 {
 		_, err = a.write(make([]byte, blockSize-rest))
 	}
-	return top, err
+	return err
 }

@@ -63,7 +63,7 @@ func (c *checker) page(level int, index int64) (*checkedPage, error) {
 	if level < c.v.levels && !tree.Verify(entry, c.bytes) {
 		return nil, &DamagedError{level, index, "has another hash than the tree says"}
 	}
-	if level == c.v.levels && shape.Root(c.bytes) != c.v.seal.id.Root {
+	if level == c.v.levels && shape.Root(c.bytes, c.v.seal.boot.digest) != c.v.seal.id.Root {
 		return nil, &DamagedError{level, index, "has another hash than the root"}
 	}
 	entries, err := tree.ParsePage(p.entries[:0], c.bytes, shape, level, index)

@@ -20,6 +20,7 @@ type Damage struct {
 	Level  int    // of the object; -1 where it is no object
 	Index  int64
 	Fenced bool // it is not served
+	Boot   bool // a boot file: the disk is served, but nothing is booted from this replica while it is fenced
 	Reason string
 }
 
@@ -67,7 +68,8 @@ func (d *damage) note(level int, index int64, reason string, fence bool) bool {
 		d.fenced.Add(1)
 	}
 	now := Damage{
-		Part: object(level, index), Level: level, Index: index, Fenced: fence || have.Fenced, Reason: reason,
+		Part: object(level, index), Level: level, Index: index, Fenced: fence || have.Fenced, Boot: level == bootLevel,
+		Reason: reason,
 	}
 	d.found[key] = now
 	return now != have
@@ -86,6 +88,17 @@ func (d *damage) clear(level int, index int64) bool {
 	return known
 }
 
+// fencedAt gives the reason for which an object is fenced, and whether it is.
+func (d *damage) fencedAt(level int, index int64) (reason string, fenced bool) {
+	if d.fenced.Load() == 0 {
+		return "", false
+	}
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	have := d.found[objectKey{level, index}]
+	return have.Reason, have.Fenced
+}
+
 func (d *damage) list() []Damage {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
@@ -99,8 +112,8 @@ func (d *damage) list() []Damage {
 	return all
 }
 
-// Damage lists what is known to be wrong with this replica: header and seal first, then objects by level and
-// index. It says what was found so far, by Open, Check, Scrub and Verify; it looks for nothing.
+// Damage lists what is known to be wrong with this replica: header and seal first, then boot files, then objects by level
+// and index. It says what was found so far, by Open, Check, Scrub and Verify; it looks for nothing.
 func (v *Version) Damage() []Damage {
 	var all []Damage
 	for i, part := range []string{"seal slot 0", "seal slot 1", "header"} {

@@ -181,7 +181,7 @@ func TestANewerFormatIsCalledNewer(t *testing.T) {
 	s := write(t, t.TempDir(), image(2, 8192), options(tree.MinChunk, tree.CodecZstd))
 	b, _ := os.ReadFile(s.Path)
 	for _, at := range []int{0, len(b) - 2*blockSize, len(b) - blockSize} {
-		b[at+8] = 2
+		b[at+8] = 3
 		closeBlock(b[at : at+blockSize])
 	}
 	os.WriteFile(s.Path, b, 0o600)

@@ -45,7 +45,10 @@ func (e *DamagedError) Is(target error) bool { return target == ErrDamaged }
 
 // object names an object for people.
 func object(level int, index int64) string {
-	if level == 0 {
+	switch level {
+	case bootLevel:
+		return BootKind(index).String()
+	case 0:
 		return fmt.Sprintf("chunk %d", index)
 	}
 	return fmt.Sprintf("index page %d of level %d", index, level)

@@ -11,6 +11,7 @@ import (
 
 const (
 	formatVersion = 1
+	bootFormat    = 2    // of the seal of a version with boot files, which older releases must not take for one without
 	blockSize     = 4096 // of the header and of a seal slot; each is written and checked as one
 	slots         = 2
 	dataStart     = blockSize
@@ -141,15 +142,15 @@ func closeBlock(b []byte) []byte {
 	return b
 }
 
-// checkBlock checks magic, format version and checksum. The version comes before the checksum, because a
+// checkBlock checks magic, format version, at most newest, and checksum. The version comes before the checksum, because a
 // newer format may compute that otherwise.
-func checkBlock(b []byte, magic string) error {
+func checkBlock(b []byte, magic string, newest uint32) error {
 	if len(b) != blockSize || !bytes.Equal(b[:8], []byte(magic)) {
 		return ErrNotVDisk
 	}
-	if v := binary.LittleEndian.Uint32(b[8:]); v != formatVersion {
+	if v := binary.LittleEndian.Uint32(b[8:]); v < formatVersion || v > newest {
 		if checksum(b, 12) == binary.LittleEndian.Uint32(b[12:]) {
-			return fmt.Errorf("format version %d, this program knows %d: %w", v, formatVersion, ErrNewer)
+			return fmt.Errorf("format version %d, this program knows %d: %w", v, newest, ErrNewer)
 		}
 		return fmt.Errorf("checksum is wrong: %w", ErrDamaged)
 	}
@@ -168,7 +169,7 @@ func encodeHeader(d *description) []byte {
 
 // parseHeader reads the first block of a file.
 func parseHeader(b []byte) (*description, error) {
-	if err := checkBlock(b, headerMagic); err != nil {
+	if err := checkBlock(b, headerMagic, formatVersion); err != nil {
 		return nil, err
 	}
 	d, err := parseDescription(b[headerBody : headerBody+descriptionSize])

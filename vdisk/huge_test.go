@@ -52,7 +52,7 @@ func TestAHugeSparseDiskTakesLittleMemoryAndSpace(t *testing.T) {
 		t.Errorf("%d bytes were allocated", grown)
 	}
 	s := &seal{sequence: 1, file: a.offset + slots*blockSize, stored: a.stored, zeros: a.zeros, raws: a.raws, top: a.top,
-		id: ID{Root: shape.Root(top)}, description: description{shape: shape, name: "huge"}}
+		id: ID{Root: shape.Root(top, tree.Hash{})}, description: description{shape: shape, name: "huge"}}
 	for range slots {
 		_, _ = out.Write(encodeSeal(s))
 	}

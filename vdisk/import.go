@@ -35,6 +35,7 @@ type ImportOptions struct {
 	Program    string
 	Now        func() time.Time // nil means time.Now
 	Workers    int              // 0 means one for each CPU
+	Boot       BootFiles        // what the version carries for booting
 	Progress   func(Progress)   // called from one goroutine, often; may be nil
 	Warn       func(string)     // gets one sentence for each thing the person should know; may be nil
 
@@ -109,7 +110,7 @@ func Import(ctx context.Context, o ImportOptions) (*Result, error) {
 			return nil, errors.New("import: the vDisk needs a name, give it one")
 		}
 	}
-	if err := CheckName(im.Name); err != nil {
+	if err := errors.Join(CheckName(im.Name), im.Boot.check()); err != nil {
 		return nil, fmt.Errorf("import: %w", err)
 	}
 	number, err := nextNumber(im.Into, im.Name, im.NewVersion)
@@ -328,7 +329,7 @@ func (im *importer) atMost() int64 {
 	if chunk == 0 {
 		chunk = DefaultChunkSize
 	}
-	return im.data + (im.data/chunk+2)*overheadChunk + overheadFile
+	return im.data + (im.data/chunk+2)*overheadChunk + overheadFile + im.Boot.size()
 }
 
 // begin checks the room in the store and makes the writer.
@@ -339,7 +340,8 @@ func (im *importer) begin(number uint32) (*Writer, error) {
 	}
 	return Create(im.Into, WriteOptions{
 		Name: im.Name, Number: number, SectorSize: im.SectorSize, ChunkSize: im.ChunkSize, Codec: im.Codec,
-		Who: im.Who, Program: im.Program, Now: im.Now, Workers: im.Workers, files: im.files,
+		Who: im.Who, Program: im.Program, Now: im.Now, Workers: im.Workers, Boot: im.Boot,
+		files: im.files,
 	})
 }
 

@@ -9,7 +9,7 @@ import (
 
 // ScrubReport is what a scrub of one replica did.
 type ScrubReport struct {
-	Objects int64 // that were read and checked
+	Objects int64 // pages, chunks and boot files that were read and checked
 	Bytes   int64 // of the file that were read
 	Bad     int64 // objects that are damaged now; they are fenced
 	Unread  int64 // objects that could not be read because the file cannot be
@@ -18,7 +18,7 @@ type ScrubReport struct {
 // scrubStep is how often a scrub looks at its rate, in bytes.
 const scrubStep = 1 << 20
 
-// Scrub reads every page and chunk again, at no more than rate bytes a second (0: as fast as it goes), and
+// Scrub reads every page, chunk and boot file again, at no more than rate bytes a second (0: as fast as it goes), and
 // checks them against the tree as Check does: damaged ones are fenced, good ones no longer are. found, which
 // may be nil, gets each damaged or unreadable object when it is found. The error is that of ctx.
 func (v *Version) Scrub(ctx context.Context, rate int64, found func(Damage)) (ScrubReport, error) {
@@ -51,6 +51,23 @@ func (v *Version) Scrub(ctx context.Context, rate int64, found func(Damage)) (Sc
 		if err := ctx.Err(); err != nil {
 			return r, fmt.Errorf("scrub %s version %d: %w", v.seal.name, v.seal.number, err)
 		}
+	}
+	before := r.Bytes
+	n, bad := v.checkBoot(func(n int64) error { return pace.wait(ctx, before+n) })
+	r.Bytes += n
+	r.Objects += int64(v.bootFiles())
+	for _, d := range bad {
+		if d.Fenced {
+			r.Bad++
+		} else {
+			r.Unread++
+		}
+		if found != nil {
+			found(d)
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return r, fmt.Errorf("scrub %s version %d: %w", v.seal.name, v.seal.number, err)
 	}
 	return r, nil
 }

@@ -19,12 +19,17 @@ type seal struct {
 	top      place
 	written  int64
 	who      string
+	boot     bootPlace
 	description
 }
 
 func encodeSeal(s *seal) []byte {
 	b := newBlock(sealMagic)
 	le := binary.LittleEndian
+	if s.boot != (bootPlace{}) {
+		le.PutUint32(b[8:], bootFormat)
+		s.boot.put(b[sealBoot:])
+	}
 	le.PutUint64(b[16:], s.sequence)
 	copy(b[24:], s.id.Root[:])
 	le.PutUint64(b[56:], uint64(s.id.Timestamp))
@@ -42,7 +47,7 @@ func encodeSeal(s *seal) []byte {
 
 // parseSeal reads one slot of a file of the given size. It accepts nothing that encodeSeal would not write.
 func parseSeal(b []byte, file int64) (*seal, error) {
-	if err := checkBlock(b, sealMagic); err != nil {
+	if err := checkBlock(b, sealMagic, bootFormat); err != nil {
 		return nil, err
 	}
 	d, err := parseDescription(b[sealBody : sealBody+descriptionSize])
@@ -67,18 +72,30 @@ func parseSeal(b []byte, file int64) (*seal, error) {
 		return nil, fmt.Errorf("file has %d bytes, its seal says %d: %w", file, s.file, ErrDamaged)
 	}
 	var ok bool
-	if s.top, ok = parsePlace(b[128:]); !ok || s.top.ancestor != 0 || !s.top.within(file-slots*blockSize) ||
+	if s.boot, ok = parseBootPlace(b[sealBoot:], file-slots*blockSize); !ok ||
+		(s.boot != bootPlace{}) != (le.Uint32(b[8:]) == bootFormat) {
+		return nil, fmt.Errorf("place of the boot files makes no sense: %w", ErrDamaged)
+	}
+	if s.top, ok = parsePlace(b[128:]); !ok || s.top.ancestor != 0 || !s.top.within(s.end()) ||
 		int(s.top.length) != recordSize(d.shape.Entries(d.shape.Levels(), 0)) {
 		return nil, fmt.Errorf("place of the top page makes no sense: %w", ErrDamaged)
 	}
 	if s.stored < 0 || s.stored > file || s.zeros < 0 || s.raws < 0 || s.zeros > d.shape.Chunks()-s.raws {
 		return nil, fmt.Errorf("sums make no sense: %w", ErrDamaged)
 	}
-	if s.who, ok = getString(b[152 : 152+1+maxWho]); !ok || !tree.IsZero(b[281:sealBody]) ||
+	if s.who, ok = getString(b[152 : 152+1+maxWho]); !ok || !tree.IsZero(b[sealBoot+bootPlaceSize:sealBody]) ||
 		!tree.IsZero(b[sealBody+descriptionSize:]) {
 		return nil, fmt.Errorf("reserved bytes are not zero: %w", ErrDamaged)
 	}
 	return s, nil
+}
+
+// end is where the disk's data ends: at the boot section, or at the seal.
+func (s *seal) end() int64 {
+	if s.boot != (bootPlace{}) {
+		return s.boot.offset
+	}
+	return s.file - slots*blockSize
 }
 
 // newer gives the seal that counts, and the slot it is in. Either may be nil; both nil give nil.

@@ -89,7 +89,7 @@ func entries(v *Version) ([]tree.Entry, error) {
 				return nil, err
 			}
 			page := buf[:n]
-			if level == s.Levels() && s.Root(page) != v.ID().Root || level < s.Levels() && !tree.Verify(above[i], page) {
+			if level == s.Levels() && s.Root(page, v.seal.boot.digest) != v.ID().Root || level < s.Levels() && !tree.Verify(above[i], page) {
 				return nil, fmt.Errorf("page %d of level %d: %w", i, level, tree.ErrMismatch)
 			}
 			if here, err = tree.ParsePage(here, page, s, level, i); err != nil || int64(n) != total {

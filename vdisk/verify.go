@@ -35,6 +35,7 @@ type Report struct {
 	Complaints int       // how many things are wrong
 	Damage     []Damage  // the first of them, at most 1000
 	Bytes      int64     // of the disk that were checked
+	Boot       int64     // of its boot files that were checked
 }
 
 // Sound reports whether nothing is wrong at all.
@@ -76,7 +77,7 @@ type verification struct {
 }
 
 // Verify reads the whole file: header and both seal slots, every locator record, every page and every chunk
-// against the tree, and the disk's bytes against their hash. It finds everything that is wrong rather than the
+// against the tree, the disk's bytes against their hash, and every boot file. It finds everything that is wrong rather than the
 // first; what is below a bad page cannot be checked and is named by that page. Damaged objects are fenced. The
 // error is that of ctx.
 func (v *Version) Verify(ctx context.Context, o VerifyOptions) (*Report, error) {
@@ -87,7 +88,7 @@ func (v *Version) Verify(ctx context.Context, o VerifyOptions) (*Report, error) 
 	workers = min(max(workers, 1), maxWorkers)
 	r := &verification{v: v, report: &Report{ID: v.seal.id}, hasher: blake3.New(), whole: true, show: o.Progress}
 	for _, d := range v.Damage() {
-		if d.Level < 0 {
+		if d.Level < 0 && !d.Boot {
 			r.report.complain(d)
 		}
 	}
@@ -121,6 +122,7 @@ func (v *Version) Verify(ctx context.Context, o VerifyOptions) (*Report, error) 
 		}
 	})
 	damaged := r.walk(ctx)
+	bytes, boot := v.checkBoot(func(int64) error { return ctx.Err() })
 	close(r.work)
 	close(r.order)
 	all.Wait()
@@ -131,6 +133,10 @@ func (v *Version) Verify(ctx context.Context, o VerifyOptions) (*Report, error) 
 		r.report.complain(d)
 		r.whole = false
 	}
+	for _, d := range boot {
+		r.report.complain(d)
+	}
+	r.report.Boot = bytes
 	r.finish()
 	return r.report, nil
 }

@@ -28,6 +28,7 @@ type Version struct {
 	bounds  bounds
 	cache   *cache
 	damage  damage
+	boot    boot
 	users   atomic.Int64
 	failing atomic.Bool // the system could not read something, and the file was not probed since
 	notice  func()      // called when Damage has changed or failing was set; nil, or set before the version is shared
@@ -60,8 +61,9 @@ func openBacking(path string, data backing, size int64) (*Version, error) {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	v.levels = v.seal.shape.Levels()
-	v.bounds = bounds{shape: v.seal.shape, end: v.seal.file - slots*blockSize}
+	v.bounds = bounds{shape: v.seal.shape, end: v.seal.end()}
 	v.cache = newCache(v.seal.shape)
+	v.readBoot()
 	v.users.Store(1)
 	return v, nil
 }
@@ -97,7 +99,7 @@ func (v *Version) readSeal(size int64) error {
 	}
 	if header != nil && !header.equal(&s.description) || pair[0] != nil && pair[1] != nil &&
 		(!pair[0].equal(&pair[1].description) || pair[0].id.Root != pair[1].id.Root || pair[0].logical != pair[1].logical ||
-			pair[0].top != pair[1].top) {
+			pair[0].top != pair[1].top || pair[0].boot != pair[1].boot) {
 		return fmt.Errorf("header and seal contradict one another: %w", ErrDamaged)
 	}
 	v.seal = *s
@@ -141,8 +143,10 @@ type Info struct {
 
 // Info tells what the header and the seal say.
 func (v *Version) Info() Info {
+	s := summarize(v.path, &v.seal)
+	s.Boot = v.Boot()
 	return Info{
-		Summary: *summarize(v.path, &v.seal), Parent: v.seal.parent, Program: v.seal.program,
+		Summary: *s, Parent: v.seal.parent, Program: v.seal.program,
 		Who: v.seal.who, When: time.Unix(0, v.seal.written),
 	}
 }

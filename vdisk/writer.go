@@ -38,6 +38,7 @@ type WriteOptions struct {
 	Program    string           // name and release of the program; cut at 64 bytes
 	Now        func() time.Time // nil means time.Now
 	Workers    int              // goroutines that compress; 0 means one for each CPU
+	Boot       BootFiles        // what the version carries for booting; read by Commit
 
 	files files // nil means the machine's
 }
@@ -64,6 +65,9 @@ func (o *WriteOptions) fill() error {
 	if o.Number > MaxNumber {
 		return fmt.Errorf("version number %d: must be at most %d", o.Number, uint32(MaxNumber))
 	}
+	if err := o.Boot.check(); err != nil {
+		return err
+	}
 	return tree.Shape{Size: int64(o.SectorSize), SectorSize: o.SectorSize, ChunkSize: o.ChunkSize}.Validate()
 }
 
@@ -74,8 +78,9 @@ type Writer struct {
 	file    file
 	buffer  *bufio.Writer
 	pipe    *pipeline
-	job     *job  // being filled, or nil
-	size    int64 // bytes of the disk so far
+	job     *job        // being filled, or nil
+	size    int64       // bytes of the disk so far
+	boot    []bootEntry // of the section that was written
 	ended   bool
 }
 
@@ -215,6 +220,7 @@ type Summary struct {
 	Zeros     int64 // of them all zero
 	Raws      int64 // of them stored as they are
 	ZeroBytes int64 // bytes of the disk in zero chunks; the last chunk counts as full
+	Boot      BootInfo
 }
 
 // Commit pads the disk with zeros to a whole sector, seals the version and gives it its name. Whatever goes
@@ -242,7 +248,7 @@ func (w *Writer) commit(ctx context.Context) (*Summary, error) {
 	err := w.pipe.wait()
 	var s *seal
 	if err == nil {
-		s, err = w.seal()
+		s, err = w.seal(ctx)
 	}
 	if err == nil {
 		err = w.file.Sync()
@@ -266,20 +272,43 @@ func (w *Writer) commit(ctx context.Context) (*Summary, error) {
 	if err != nil {
 		return nil, w.wrap(fmt.Errorf("%s is complete, but may be gone after a power failure: %w", path, err))
 	}
-	return summarize(path, s), nil
+	sum := summarize(path, s)
+	sum.Boot = describeBoot(s.boot.digest, w.boot, w.options.Boot.CommandLine)
+	return sum, nil
 }
 
-// seal writes both slots and the header.
-func (w *Writer) seal() (*seal, error) {
+// writeBoot writes the boot section, if there is one, but for its table.
+func (w *Writer) writeBoot(ctx context.Context) (bootPlace, error) {
+	parts := w.options.Boot.parts()
+	if len(parts) == 0 {
+		return bootPlace{}, nil
+	}
+	a := w.pipe.assemble
+	b, err := writeBoot(a, parts, ctx.Err)
+	if err != nil {
+		return bootPlace{}, err
+	}
+	w.boot = b.entries
+	place := b.place()
+	return place, a.pad()
+}
+
+// seal writes the boot section, both slots, and what could not be written before: the header and the table of the
+// section. ctx can end it.
+func (w *Writer) seal(ctx context.Context) (*seal, error) {
 	a, o := w.pipe.assemble, &w.options
 	top, err := a.finish()
+	if err != nil {
+		return nil, err
+	}
+	boot, err := w.writeBoot(ctx)
 	if err != nil {
 		return nil, err
 	}
 	now := o.Now().UnixNano()
 	s := &seal{
 		file: a.offset + slots*blockSize, stored: a.stored, zeros: a.zeros, raws: a.raws, top: a.top,
-		written: now, who: cut(o.Who, maxWho),
+		written: now, who: cut(o.Who, maxWho), boot: boot,
 		description: description{
 			shape: tree.Shape{Size: w.size, SectorSize: o.SectorSize, ChunkSize: o.ChunkSize},
 			name:  o.Name, number: o.Number, codec: o.Codec, program: cut(o.Program, maxProgram),
@@ -288,7 +317,7 @@ func (w *Writer) seal() (*seal, error) {
 	if err := s.shape.Validate(); err != nil {
 		return nil, err
 	}
-	s.id = ID{Root: s.shape.Root(top), Timestamp: now}
+	s.id = ID{Root: s.shape.Root(top, boot.digest), Timestamp: now}
 	w.pipe.hasher.Sum(s.logical[:0])
 	for range slots {
 		s.sequence++
@@ -303,6 +332,11 @@ func (w *Writer) seal() (*seal, error) {
 	}
 	if err := w.buffer.Flush(); err != nil {
 		return nil, err
+	}
+	if len(w.boot) > 0 {
+		if _, err := w.file.WriteAt(encodeBootTable(w.boot), boot.offset); err != nil {
+			return nil, err
+		}
 	}
 	_, err = w.file.WriteAt(encodeHeader(&s.description), 0)
 	return s, err

@@ -56,6 +56,7 @@ type Client struct {
 	paths   []*path
 	current *path
 	disk    wire.Disk
+	boot    wire.BootTimes
 	serving bool // logged in at least once
 
 	ticket struct {
@@ -145,6 +146,9 @@ func (c *Client) Start(now Instant) {
 	c.drive(now)
 	c.flush(now)
 }
+
+// SetBoot says when the machine reached which stage of its boot, for the status messages from now on.
+func (c *Client) SetBoot(t wire.BootTimes) { c.boot = t }
 
 // Disk describes the vDisk, once EventServing has come.
 func (c *Client) Disk() wire.Disk { return c.disk }

@@ -81,6 +81,7 @@ func (c *Client) wireStatus(p *path) wire.Status {
 		Bytes: c.stats.Bytes, Reads: c.stats.Reads, Lost: c.stats.Lost, Late: c.stats.Late, Busy: c.stats.Busy,
 		RTT: uint32(p.rtt.smoothed.Microseconds()), Window: uint32(p.win.bytes), Packet: uint16(min(p.largest, wire.MaxDatagram)),
 		LongestPauseMS: uint32(c.stats.LongestPause.Milliseconds()), Failovers: c.stats.Failovers, Flags: c.cfg.Offloads,
+		Boot: c.boot,
 	}
 }
 

@@ -38,6 +38,38 @@ type Status struct {
 	LongestPauseMS uint32
 	Failovers      uint32
 	Flags          StatusFlags
+	Boot           BootTimes
+}
+
+// BootTimes are when a machine that boots from its vDisk reached each stage, in milliseconds since its kernel started; 0 is
+// unknown.
+type BootTimes struct {
+	ModulesMS  uint32 // kernel modules are loaded
+	NetworkMS  uint32 // the card has an address
+	LogInMS    uint32 // a server accepted the log-in
+	AttachedMS uint32 // the vDisk is a block device
+	RootMS     uint32 // the root file system is mounted
+	InitMS     uint32 // the system's own init was started
+	FirmwareMS uint32 // from power-on to the kernel's start
+}
+
+const bootTimesSize = 7 * 4
+
+func (b BootTimes) append(dst []byte) []byte {
+	for _, ms := range [...]uint32{b.ModulesMS, b.NetworkMS, b.LogInMS, b.AttachedMS, b.RootMS, b.InitMS, b.FirmwareMS} {
+		dst = binary.LittleEndian.AppendUint32(dst, ms)
+	}
+	return dst
+}
+
+func (r *reader) bootTimes() BootTimes {
+	if len(r.b) == 0 {
+		return BootTimes{} // older targets end here
+	}
+	return BootTimes{
+		ModulesMS: r.u32(), NetworkMS: r.u32(), LogInMS: r.u32(), AttachedMS: r.u32(), RootMS: r.u32(), InitMS: r.u32(),
+		FirmwareMS: r.u32(),
+	}
 }
 
 // Type is FrameStatus.
@@ -57,7 +89,7 @@ func (f Status) Append(dst []byte) []byte {
 	dst = binary.LittleEndian.AppendUint16(dst, f.Packet)
 	dst = binary.LittleEndian.AppendUint32(dst, f.LongestPauseMS)
 	dst = binary.LittleEndian.AppendUint32(dst, f.Failovers)
-	return end(append(dst, byte(f.Flags)), at)
+	return end(f.Boot.append(append(dst, byte(f.Flags))), at)
 }
 
 // ParseStatus reads the body of a Status frame.
@@ -66,6 +98,7 @@ func ParseStatus(body []byte) (Status, error) {
 	f := Status{
 		Seq: r.u32(), Bytes: r.u64(), Reads: r.u64(), Lost: r.u32(), Late: r.u32(), Busy: r.u32(), RTT: r.u32(),
 		Window: r.u32(), Packet: r.u16(), LongestPauseMS: r.u32(), Failovers: r.u32(), Flags: StatusFlags(r.u8()),
+		Boot: r.bootTimes(),
 	}
 	if err := r.err("status"); err != nil {
 		return Status{}, err

@@ -34,7 +34,9 @@
 //
 //	1 Read          id u32, level u8, priority u8, count u16, first u64, n u8, n × (from u32, to u32)
 //	2 Status        seq u32, bytes u64, reads u64, lost u32, late u32, busy u32, rtt µs u32, window u32, packet u16,
-//	                longest pause ms u32, failovers u32, flags u8
+//	                longest pause ms u32, failovers u32, flags u8,
+//	                boot stages since the kernel's start, ms, 0 unknown: modules u32, network u32, log-in u32, attached u32,
+//	                root mounted u32, init started u32; from power-on to the kernel's start, ms u32
 //	3 Leave         reason u8, pause µs u32
 //	4 Bad           level u8, index u64
 //	5 Size          largest u16
@@ -70,16 +72,19 @@
 //
 // The payload of noise message 2, behind what package secure puts before it:
 //
-//	result u8, code u16, version u8, features u64, server id [16], server str, retry after ms u32, sentence str,
+//	result u8, code u16, version u8, features u64, server id [16], server str, retry after ms u32, sentence str (busy and deny; else empty),
 //	accept and refer: name str, number u32, root [32], timestamp i64, size i64, sector u32, chunk u32, levels u8, mode u8
 //	refer:            n u8, n × (name str, id [16], addr)
 //	accept and refer: has ticket u8 (length u16, ticket, secret [32], lifetime ms u32)
+//	accept and refer: boot [32], the digest of what the version is booted with; zero: nothing
 //
 // # The version rule
 //
 // Numbers (kinds, frames, codes, flags) are appended and never get a new meaning. A receiver skips frame types that it does not
 // know, ignores flags and feature bits that it does not know, and ignores bytes behind the end of a body that it knows: so a
-// message grows at its end, and only there. What cannot be said that way raises the protocol version, which Hello negotiates.
+// message grows at its end, and only there. Where a message of an older sender ends before a field that was appended (boot in the
+// log-in reply, the boot stages in Status), the field is zero; one that ends within it is truncated. What cannot be said that way
+// raises the protocol version, which Hello negotiates.
 //
 // The wire version is raised only when a clear header changes. Whatever it becomes, these stay: the four bytes of the prefix, the
 // index behind them, min and max in Hello, and the whole of Hint. So a server can tell any target, and a target any server, that they

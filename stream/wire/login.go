@@ -17,6 +17,7 @@ const (
 
 	macSize     = 6
 	contentSize = 40
+	bootSize    = 32
 	diskSize    = (1 + MaxName) + 4 + contentSize + 8 + 4 + 4 + 1 + 1
 	referSize   = (1 + MaxName) + ServerIDSize + 18
 	ticketSize  = 2 + MaxTicket + 32 + 4
@@ -24,7 +25,7 @@ const (
 	// MaxLogin is the longest Login.
 	MaxLogin = 8 + macSize + 2 + (1 + MaxName) + 4 + (1 + MaxName) + (1 + MaxProgram) + 1 + contentSize + 1 + MaxAvoid*(1+MaxName)
 	// MaxLoginReply is the longest LoginReply: a referral with a ticket.
-	MaxLoginReply = 1 + 2 + 1 + 8 + ServerIDSize + (1 + MaxName) + 4 + (1 + MaxSentence) + diskSize + 1 + MaxReferrals*referSize + 1 + ticketSize
+	MaxLoginReply = 1 + 2 + 1 + 8 + ServerIDSize + (1 + MaxName) + 4 + 1 + diskSize + 1 + MaxReferrals*referSize + 1 + ticketSize + bootSize
 )
 
 // NewestVersion as a version number stands for the highest version that the farm offers.
@@ -171,8 +172,10 @@ type Disk struct {
 	ChunkSize  uint32
 	Levels     uint8 // of pages
 	Mode       Mode
+	Boot       [bootSize]byte // digest of what the version is booted with, on which its root depends; zero: nothing
 }
 
+// append appends all but Boot, which stands at the end of the message that has the disk.
 func (d Disk) append(dst []byte) []byte {
 	dst = appendText(dst, d.Name, MaxName)
 	dst = binary.LittleEndian.AppendUint32(dst, d.Number)
@@ -213,6 +216,9 @@ type LoginReply struct {
 	Ticket       Ticket // for accept and refer; aliases the input
 }
 
+// accepts tells whether the reply has a disk.
+func (l *LoginReply) accepts() bool { return l.Result == ResultAccept || l.Result == ResultRefer }
+
 // Append appends the reply to dst. What does not belong to the result is left out.
 func (l LoginReply) Append(dst []byte) []byte {
 	dst = append(dst, byte(l.Result))
@@ -222,7 +228,11 @@ func (l LoginReply) Append(dst []byte) []byte {
 	dst = append(dst, l.ServerID[:]...)
 	dst = appendText(dst, l.Server, MaxName)
 	dst = binary.LittleEndian.AppendUint32(dst, l.RetryAfterMS)
-	dst = appendText(dst, l.Sentence, MaxSentence)
+	sentence := l.Sentence
+	if l.accepts() {
+		sentence = "" // its room is the disk's
+	}
+	dst = appendText(dst, sentence, MaxSentence)
 	switch l.Result {
 	case ResultAccept:
 		dst = l.Disk.append(dst)
@@ -242,7 +252,7 @@ func (l LoginReply) Append(dst []byte) []byte {
 	if l.HasTicket {
 		dst = l.Ticket.append(dst)
 	}
-	return dst
+	return append(dst, l.Disk.Boot[:]...)
 }
 
 // ParseLoginReply reads a reply. The ticket aliases b, everything else is a copy.
@@ -272,9 +282,13 @@ func ParseLoginReply(b []byte) (LoginReply, error) {
 			return LoginReply{}, malformed("login reply", "result not known")
 		}
 	}
-	if l.Result == ResultAccept || l.Result == ResultRefer {
+	if l.accepts() {
+		l.Sentence = ""
 		if l.HasTicket = r.bool(); l.HasTicket {
 			l.Ticket = r.ticket()
+		}
+		if len(r.b) > 0 { // older servers end here
+			r.bytes(l.Disk.Boot[:])
 		}
 	}
 	if err := r.err("login reply"); err != nil {

@@ -15,6 +15,8 @@ type row struct {
 	parse func([]byte) (any, error)
 	// least is the length from which a truncated row is a valid, shorter message; 0 means that every truncation is an error.
 	least int
+	// appended is how many bytes at the end older senders leave out: without them the row is the same but for a field that is zero.
+	appended int
 }
 
 func run(first byte, n int) []byte {
@@ -73,10 +75,10 @@ func datagramRows() []row {
 	random := [32]byte(run(0xc0, 32))
 	hint := Hint{Receiver: 11, Hint: HintUnknownSession, MinVersion: 1, MaxVersion: 1, Counter: 99}
 	return []row{
-		{"hello", hello, padded(append(hello.Append(nil), noise...), FirstSize), tail(noise, ParseHello), 0},
-		{"welcome", welcome, append(welcome.Append(nil), noise...), tail(noise, ParseWelcome), 0},
-		{"cookie", cookie, cookie.Append(nil), fixed(ParseCookie), 0},
-		{"sealed", head, append(head.Append(nil), sealed...), tail(sealed, ParseSealed), SealedSize + TagSize},
+		{"hello", hello, padded(append(hello.Append(nil), noise...), FirstSize), tail(noise, ParseHello), 0, 0},
+		{"welcome", welcome, append(welcome.Append(nil), noise...), tail(noise, ParseWelcome), 0, 0},
+		{"cookie", cookie, cookie.Append(nil), fixed(ParseCookie), 0, 0},
+		{"sealed", head, append(head.Append(nil), sealed...), tail(sealed, ParseSealed), SealedSize + TagSize, 0},
 		{"resume", resume, padded(append(AppendResumeHead(nil, resume, ticket, random, len(sealed)), sealed...), FirstSize),
 			func(b []byte) (any, error) {
 				r, body, err := ParseResume(b)
@@ -84,9 +86,9 @@ func datagramRows() []row {
 					err = fmt.Errorf("body is %+v", body)
 				}
 				return r, err
-			}, 0},
-		{"sealed first", first, append(first.Append(nil), sealed...), tail(sealed, ParseSealedFirst), SealedFirstSize + TagSize},
-		{"hint", hint, hint.Append(nil), fixed(ParseHint), 0},
+			}, 0, 0},
+		{"sealed first", first, append(first.Append(nil), sealed...), tail(sealed, ParseSealedFirst), SealedFirstSize + TagSize, 0},
+		{"hint", hint, hint.Append(nil), fixed(ParseHint), 0, 0},
 	}
 }
 
@@ -94,6 +96,7 @@ var (
 	tableContent = Content{Root: [32]byte(run(0x30, 32)), Timestamp: 1789000000123456789}
 	tableDisk    = Disk{
 		Name: "debian12", Number: 3, Content: tableContent, Size: 8 << 30, SectorSize: 512, ChunkSize: 16384, Levels: 4, Mode: ModeStandard,
+		Boot: [32]byte(run(0xd0, 32)),
 	}
 	tableTicket = Ticket{Ticket: run(0x50, 24), Secret: [32]byte(run(0x90, 32)), LifetimeMS: 3600000}
 	v4          = netip.MustParseAddrPort("192.0.2.12:6910")
@@ -117,12 +120,12 @@ func loginRows() []row {
 	busy := LoginReply{Result: ResultBusy, Code: CodeTooMany, Version: 1, Server: "lab-b", RetryAfterMS: 250, Sentence: CodeTooMany.Sentence()}
 	deny := LoginReply{Result: ResultDeny, Code: CodeUnknownDevice, Version: 1, Server: "lab-b", Sentence: CodeUnknownDevice.Sentence()}
 	return []row{
-		{"login", login, login.Append(nil), fixed(ParseLogin), 0},
-		{"login empty", Login{}, Login{}.Append(nil), fixed(ParseLogin), 0},
-		{"login reply accept", accept, accept.Append(nil), fixed(ParseLoginReply), 0},
-		{"login reply refer", refer, refer.Append(nil), fixed(ParseLoginReply), 0},
-		{"login reply busy", busy, busy.Append(nil), fixed(ParseLoginReply), 0},
-		{"login reply deny", deny, deny.Append(nil), fixed(ParseLoginReply), 0},
+		{"login", login, login.Append(nil), fixed(ParseLogin), 0, 0},
+		{"login empty", Login{}, Login{}.Append(nil), fixed(ParseLogin), 0, 0},
+		{"login reply accept", accept, accept.Append(nil), fixed(ParseLoginReply), 0, bootSize},
+		{"login reply refer", refer, refer.Append(nil), fixed(ParseLoginReply), 0, bootSize},
+		{"login reply busy", busy, busy.Append(nil), fixed(ParseLoginReply), 0, 0},
+		{"login reply deny", deny, deny.Append(nil), fixed(ParseLoginReply), 0, 0},
 	}
 }
 
@@ -132,7 +135,10 @@ func frameRows() []row {
 	status := Status{
 		Seq: 1, Bytes: 1 << 40, Reads: 77, Lost: 9, Late: 3, Busy: 1, RTT: 210, Window: 1 << 20, Packet: 1472, LongestPauseMS: 3,
 		Failovers: 1, Flags: StatusGSO | StatusGRO,
+		Boot: BootTimes{ModulesMS: 310, NetworkMS: 620, LogInMS: 650, AttachedMS: 700, RootMS: 760, InitMS: 800, FirmwareMS: 5200},
 	}
+	statusRow := frameRow("status", status)
+	statusRow.appended = bootTimesSize
 	away := GoingAway{Number: 2, Reason: AwayStopped, DeadlineMS: 30000, SlotMS: 120, Proposed: "lab-a"}
 	alternates := Alternates{
 		List: []Alternate{
@@ -145,7 +151,7 @@ func frameRows() []row {
 	return []row{
 		frameRow("read", Read{ID: 7, Count: 4, First: 65}),
 		frameRow("read ranges", ranges),
-		frameRow("status", status),
+		statusRow,
 		frameRow("leave", Leave{LeaveMoved, 2100}),
 		frameRow("bad", Bad{Level: 2, Index: 5}),
 		frameRow("size", Size{8972}),

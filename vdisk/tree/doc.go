@@ -42,6 +42,7 @@
 //	28  u32       fan-out, 64
 //	32  u64       size of the disk in bytes
 //	40  ...       the top page
+//	..  [32]byte  digest of what the disk is booted with (package vdisk); left out where there is nothing
 //
 // It holds no file offset, no name, no time and nothing about parents: a copy, a merge of a chain of
 // versions and a move to another store leave it as it was.

@@ -91,8 +91,9 @@ func (s Shape) ChunkLength(i int64) int {
 	return int(min(int64(s.ChunkSize), s.Size-i*int64(s.ChunkSize)))
 }
 
-// Root names a disk of this shape with that top page.
-func (s Shape) Root(top []byte) Hash {
+// Root names a disk of this shape with that top page, and what it is booted with: boot is the digest of that, zero where
+// there is nothing.
+func (s Shape) Root(top []byte, boot Hash) Hash {
 	var head [rootHead]byte
 	copy(head[:], rootDomain)
 	binary.LittleEndian.PutUint32(head[16:], FormatVersion)
@@ -103,6 +104,9 @@ func (s Shape) Root(top []byte) Hash {
 	h := blake3.New()
 	_, _ = h.Write(head[:]) // a hash cannot fail
 	_, _ = h.Write(top)
+	if boot != (Hash{}) {
+		_, _ = h.Write(boot[:]) // the length of top follows from the shape: it cannot be taken for a part of it
+	}
 	var root Hash
 	h.Sum(root[:0])
 	return root

@@ -76,7 +76,7 @@ func pageEntries(i Image, level int, above []tree.Entry) ([]tree.Entry, error) {
 		if err != nil {
 			return nil, err
 		}
-		if above == nil && s.Root(page) != i.ID().Root || above != nil && !tree.Verify(above[n], page) {
+		if above == nil && s.Root(page, tree.Hash{}) != i.ID().Root || above != nil && !tree.Verify(above[n], page) {
 			return nil, fmt.Errorf("page %d of level %d: %w", n, level, tree.ErrMismatch)
 		}
 		if all, err = tree.ParsePage(all, page, s, level, n); err != nil {

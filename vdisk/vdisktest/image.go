@@ -61,7 +61,7 @@ func New(name string, number uint32, timestamp int64, disk []byte, chunk uint32,
 		}
 	}
 	top, _, err := b.Finish()
-	m.id = vdisk.ID{Root: m.shape.Root(top), Timestamp: timestamp}
+	m.id = vdisk.ID{Root: m.shape.Root(top, tree.Hash{}), Timestamp: timestamp}
 	return m, err
 }
 

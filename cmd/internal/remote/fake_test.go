@@ -25,6 +25,7 @@ var (
 type image struct {
 	shape  tree.Shape
 	root   tree.Hash
+	boot   tree.Hash // what its version is booted with; zero: nothing
 	data   []byte
 	stored [][][]byte // by level and index; nil where zero
 }
@@ -58,7 +59,7 @@ func newImage(t testing.TB, data []byte, chunk uint32, codec tree.Codec) *image 
 	if err != nil {
 		t.Fatal(err)
 	}
-	im.root = im.shape.Root(top)
+	im.root = im.shape.Root(top, im.boot)
 	return im
 }
 
@@ -66,7 +67,14 @@ func (im *image) disk() wire.Disk {
 	return wire.Disk{
 		Name: "image", Number: 3, Content: wire.Content{Root: im.root, Timestamp: 1},
 		Size: im.shape.Size, SectorSize: im.shape.SectorSize, ChunkSize: im.shape.ChunkSize, Levels: uint8(im.shape.Levels()),
+		Boot: im.boot,
 	}
+}
+
+// bootedWith makes the image one of a version with boot files of that digest.
+func (im *image) bootedWith(digest tree.Hash) {
+	im.boot = digest
+	im.root = im.shape.Root(im.stored[im.shape.Levels()][0], digest)
 }
 
 // answer puts the stored bytes of a fetch into its buffer.

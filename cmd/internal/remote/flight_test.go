@@ -229,7 +229,7 @@ func TestATreeThatWasMadeWrongFailsTheRead(t *testing.T) {
 	}
 	entries[1] = tree.Entry{Kind: tree.Zstd, Length: 11, Hash: tree.Sum(im.stored[0][1])}
 	im.stored[1][0] = tree.AppendPage(nil, entries)
-	im.root = im.shape.Root(im.stored[1][0])
+	im.root = im.shape.Root(im.stored[1][0], im.boot)
 	n := newNetwork(t, im)
 	d := openDisk(t, im, n, Options{})
 	p := make([]byte, 100)
@@ -242,7 +242,7 @@ func TestATreeThatWasMadeWrongFailsTheRead(t *testing.T) {
 		t.Error(err)
 	}
 	im.stored[1][0] = bytes.Repeat([]byte{0xff}, len(im.stored[1][0]))
-	im.root = im.shape.Root(im.stored[1][0])
+	im.root = im.shape.Root(im.stored[1][0], im.boot)
 	var bad *tree.PageError
 	if err := openDisk(t, im, n, Options{}).ReadAt(context.Background(), p, 0); !errors.As(err, &bad) {
 		t.Error(err)

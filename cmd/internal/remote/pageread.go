@@ -54,7 +54,7 @@ func (p *pageRead) Fetched(f *engine.Fetch) {
 	if f.Err == nil {
 		b := p.buf[:f.Total]
 		if p.level == d.index.levels {
-			p.sum = d.shape.Root(b)
+			p.sum = d.shape.Root(b, d.disk.Boot)
 		} else {
 			p.sum = tree.Sum(b)
 		}
