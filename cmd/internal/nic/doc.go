@@ -1,0 +1,20 @@
+// Package nic brings up the network card of a machine whose root file system comes over it, and keeps it up.
+//
+//	Up       finds the card that PXE used, waits for its link, gets an address by DHCP (RFC 2131) or from ip=
+//	Run      renews the lease until the operating system configures the card itself; repairs what takes the network away
+//	Adopt    goes on with the card of an agent that has died: no DHCP again
+//	HandOver tells the network services of the operating system to leave the address alone
+//
+// The address has no lifetime in the kernel: a machine that is frozen for an hour, or whose DHCP server is gone, must
+// reach its disk all the same. The price is known: an address whose lease has run out is still used, and that is said. The card is
+// known by index and MAC address, never by name, because udev renames it.
+//
+// Three decisions are values that are stepped or plain functions: the DHCP client (client), what to do when the kernel's
+// state is not what it should be (keeper), and which card (choose). DHCP answers are received by a packet socket:
+// it hears them whatever firewall the operating system loads, and takes no port from the operating system's own client. A
+// UDP checksum is not looked at, since on virtual cards it is often not there yet; transaction number and MAC address
+// say whose an answer is.
+//
+// Left out: no ARP probe before an address is used (the server looks for conflicts, and firmware has used it a moment ago);
+// IPv6 is left to the kernel, which takes its address from router advertisements.
+package nic
