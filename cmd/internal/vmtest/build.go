@@ -92,11 +92,31 @@ func writeChecksums(root string) error {
 	return errors.Join(err, flush())
 }
 
-// buildKernel makes vmlinuz and initrd.gz from Debian's packages, without installing them.
+// buildKernel makes vmlinuz and initrd.gz from Debian's packages.
 func buildKernel(ctx context.Context, dir string) error {
-	depends, err := run(ctx, dir, "apt-cache", "depends", kernel)
+	scratch := filepath.Join(dir, "kernel")
+	version, err := fetchKernel(ctx, scratch)
 	if err != nil {
 		return err
+	}
+	if err := os.Rename(filepath.Join(scratch, "boot", "vmlinuz-"+version), filepath.Join(dir, "vmlinuz")); err != nil {
+		return err
+	}
+	if err := buildInitrd(ctx, dir, scratch, version); err != nil {
+		return fmt.Errorf("initramfs: %w", err)
+	}
+	return os.RemoveAll(scratch)
+}
+
+// fetchKernel unpacks Debian's kernel into the new folder dir, without installing it. Its modules are in lib/modules,
+// known to modprobe -d.
+func fetchKernel(ctx context.Context, dir string) (version string, err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	depends, err := run(ctx, dir, "apt-cache", "depends", kernel)
+	if err != nil {
+		return "", err
 	}
 	name := ""
 	for line := range strings.Lines(depends) {
@@ -105,33 +125,30 @@ func buildKernel(ctx context.Context, dir string) error {
 		}
 	}
 	if name == "" {
-		return fmt.Errorf("apt knows no package %s; run apt-get update", kernel)
+		return "", fmt.Errorf("apt knows no package %s; run apt-get update", kernel)
 	}
-	scratch := filepath.Join(dir, "kernel")
-	if err := os.MkdirAll(scratch, 0o755); err != nil {
-		return err
+	if _, err := run(ctx, dir, "apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", name); err != nil {
+		return "", err
 	}
-	if _, err := run(ctx, scratch, "apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", name); err != nil {
-		return err
-	}
-	debs, err := filepath.Glob(filepath.Join(scratch, "*.deb"))
+	debs, err := filepath.Glob(filepath.Join(dir, "*.deb"))
 	if err != nil {
-		return err
+		return "", err
 	}
 	if len(debs) != 1 {
-		return fmt.Errorf("apt-get download left %d packages", len(debs))
+		return "", fmt.Errorf("apt-get download left %d packages", len(debs))
 	}
-	if _, err := run(ctx, scratch, "dpkg-deb", "-x", debs[0], scratch); err != nil {
-		return err
+	if _, err := run(ctx, dir, "dpkg-deb", "-x", debs[0], dir); err != nil {
+		return "", err
 	}
-	version := strings.TrimPrefix(name, "linux-image-")
-	if err := os.Rename(filepath.Join(scratch, "boot", "vmlinuz-"+version), filepath.Join(dir, "vmlinuz")); err != nil {
-		return err
+	if _, err := os.Stat(filepath.Join(dir, "lib")); errors.Is(err, fs.ErrNotExist) {
+		// Newer packages have their modules in /usr/lib, which is the same place on an installed system only.
+		if err := os.Symlink("usr/lib", filepath.Join(dir, "lib")); err != nil {
+			return "", err
+		}
 	}
-	if err := buildInitrd(ctx, dir, scratch, version); err != nil {
-		return fmt.Errorf("initramfs: %w", err)
-	}
-	return os.RemoveAll(scratch)
+	version = strings.TrimPrefix(name, "linux-image-")
+	_, err = run(ctx, dir, "depmod", "-b", dir, version)
+	return version, err
 }
 
 // unpackers are the programs for compressed modules, which busybox cannot load.
@@ -149,15 +166,6 @@ func module(ctx context.Context, path string) (name string, content []byte, err 
 }
 
 func buildInitrd(ctx context.Context, dir, root, version string) error {
-	if _, err := os.Stat(filepath.Join(root, "lib")); errors.Is(err, fs.ErrNotExist) {
-		// Newer packages have their modules in /usr/lib, which is the same place on an installed system only.
-		if err := os.Symlink("usr/lib", filepath.Join(root, "lib")); err != nil {
-			return err
-		}
-	}
-	if _, err := run(ctx, root, "depmod", "-b", root, version); err != nil {
-		return err
-	}
 	var a archive
 	for _, folder := range []string{"bin", "dev", "proc", "sys", "new", "lib"} {
 		a.add(folder, modeFolder|0o755, nil)
@@ -168,16 +176,29 @@ func buildInitrd(ctx context.Context, dir, root, version string) error {
 	}
 	a.add("bin/busybox", modeFile|0o755, busybox)
 	a.add("init", modeFile|0o755, initrdScript)
+	if err := a.addModules(ctx, root, version, modules); err != nil {
+		return err
+	}
+	packed, err := a.finish()
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "initrd.gz"), packed, 0o644)
+}
+
+// addModules adds kernel modules and whatever they depend on to /lib, and the order in which they are loaded as /modules.
+func (a *archive) addModules(ctx context.Context, root, version string, names []string) error {
 	var order []string
 	seen := map[string]bool{}
-	for _, m := range modules {
+	for _, m := range names {
 		list, err := run(ctx, root, "modprobe", "-d", root, "-S", version, "--show-depends", m)
 		if err != nil {
 			return err
 		}
 		for line := range strings.Lines(list) {
 			path, ok := strings.CutPrefix(strings.TrimSpace(line), "insmod ")
-			if path = strings.TrimSpace(path); !ok || seen[path] {
+			path, _, _ = strings.Cut(strings.TrimSpace(path), " ") // options may follow
+			if !ok || seen[path] {
 				continue // built in, or there
 			}
 			seen[path] = true
@@ -190,9 +211,5 @@ func buildInitrd(ctx context.Context, dir, root, version string) error {
 		}
 	}
 	a.add("modules", modeFile|0o644, []byte(strings.Join(order, "\n")+"\n"))
-	packed, err := a.finish()
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, "initrd.gz"), packed, 0o644)
+	return nil
 }

@@ -11,7 +11,7 @@ import (
 
 // fake is a machine without QEMU: a console that the test writes.
 func fake() *Machine {
-	return &Machine{started: time.Now(), exited: make(chan struct{}), changed: make(chan struct{})}
+	return &Machine{Console: NewConsole()}
 }
 
 // A machine is judged by its console: marks are found anywhere in a line, a kernel that complains about its disk is
@@ -35,7 +35,7 @@ func TestAMachineIsJudgedByItsConsole(t *testing.T) {
 			ended := make(chan error)
 			go func() { ended <- m.AwaitDone(t.Context()) }() // ends with the machine
 			for line := range strings.SplitSeq(c.console, "\n") {
-				m.line(line)
+				m.write([]byte(line + "\r\n"))
 				synctest.Wait()
 			}
 			select {
@@ -56,8 +56,8 @@ func TestAMachineIsJudgedByItsConsole(t *testing.T) {
 func TestWaitingForAMachineEndsInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := fake()
-		time.AfterFunc(time.Second, func() { m.line("MARK round 1 up=1") })
-		time.AfterFunc(2*time.Second, func() { m.line("MARK round 2 up=2") })
+		time.AfterFunc(time.Second, func() { m.write([]byte("MARK round 1 up=1\n")) })
+		time.AfterFunc(2*time.Second, func() { m.write([]byte("MARK round 2 up=2\n")) })
 		if mark, err := m.AwaitMark(t.Context(), "round 2 "); err != nil || mark != "round 2 up=2" || m.Rounds() != 2 || m.Uptime() != 2*time.Second {
 			t.Errorf("%q, %v after %d rounds and %v", mark, err, m.Rounds(), m.Uptime())
 		}
@@ -66,9 +66,27 @@ func TestWaitingForAMachineEndsInTime(t *testing.T) {
 		if _, err := m.AwaitProblem(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("no complaint: %v", err)
 		}
-		m.line("BUG: unable to handle page fault")
+		m.write([]byte("BUG: unable to handle page fault\n"))
 		if p, err := m.AwaitProblem(t.Context()); err != nil || !strings.HasPrefix(p, "BUG:") {
 			t.Errorf("%q, %v", p, err)
+		}
+	})
+}
+
+// What firmware paints with escape codes and what waits for an answer without an end of line can be waited for too, and a
+// line is told with the time that passed since power-on.
+func TestWhatAConsoleSaysIsFoundWithoutItsEscapeCodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := NewConsole()
+		time.Sleep(time.Second)
+		c.write([]byte("\x1b[2J\x1b[1;1HiPX"))
+		c.write([]byte("\x1b[0"))
+		c.write([]byte("mE 1.0.0\r\nnetbooted \x1b]0;title\alogin: "))
+		if line, next, err := c.AwaitLine(t.Context(), 0, "iPXE 1"); err != nil || line.At != time.Second || line.Text != "iPXE 1.0.0" || next != 1 {
+			t.Errorf("%+v %d %v", line, next, err)
+		}
+		if line, next, err := c.AwaitLine(t.Context(), 1, "login:"); err != nil || line.Text != "netbooted login: " || next != 1 {
+			t.Errorf("%+v %d %v", line, next, err)
 		}
 	})
 }

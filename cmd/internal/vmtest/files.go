@@ -67,40 +67,46 @@ func Missing() error {
 // Prepare gives the files of a machine, and builds them if this recipe was not built yet, which takes about half a minute
 // and Debian's archive.
 func Prepare(ctx context.Context) (Files, error) {
+	dir, err := cached(ctx, "vm", recipeHash(), build)
+	return Files{filepath.Join(dir, "root.img"), filepath.Join(dir, "vmlinuz"), filepath.Join(dir, "initrd.gz")}, err
+}
+
+// cached gives the folder KIND-HASH of the cache. When it is not there build makes its content in an empty folder, and
+// those of other recipes of this kind are removed.
+func cached(ctx context.Context, kind, hash string, build func(ctx context.Context, dir string) error) (dir string, err error) {
 	if err := Missing(); err != nil {
-		return Files{}, err
+		return "", err
 	}
 	cache, err := cacheFolder()
 	if err != nil {
-		return Files{}, err
+		return "", err
 	}
-	unlock, err := lock(filepath.Join(cache, "vm.lock"))
+	unlock, err := lock(filepath.Join(cache, kind+".lock"))
 	if err != nil {
-		return Files{}, err
+		return "", err
 	}
 	defer unlock()
-	dir := filepath.Join(cache, "vm-"+recipeHash())
-	f := Files{filepath.Join(dir, "root.img"), filepath.Join(dir, "vmlinuz"), filepath.Join(dir, "initrd.gz")}
+	dir = filepath.Join(cache, kind+"-"+hash)
 	if _, err := os.Stat(dir); err == nil {
-		return f, nil
+		return dir, nil
 	}
-	old, err := filepath.Glob(filepath.Join(cache, "vm-*"))
+	old, err := filepath.Glob(filepath.Join(cache, kind+"-*"))
 	if err != nil {
-		return Files{}, err
+		return "", err
 	}
 	for _, o := range old { // of other recipes, or unfinished
 		if err := os.RemoveAll(o); err != nil {
-			return Files{}, err
+			return "", err
 		}
 	}
-	unfinished := filepath.Join(cache, "vm-unfinished")
+	unfinished := filepath.Join(cache, kind+"-unfinished")
 	if err := os.MkdirAll(unfinished, 0o755); err != nil {
-		return Files{}, err
+		return "", err
 	}
 	if err := build(ctx, unfinished); err != nil {
-		return Files{}, fmt.Errorf("build the machine's files: %w", err)
+		return "", fmt.Errorf("build the machine's files: %w", err)
 	}
-	return f, os.Rename(unfinished, dir)
+	return dir, os.Rename(unfinished, dir)
 }
 
 func recipeHash() string {

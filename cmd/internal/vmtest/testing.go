@@ -43,7 +43,7 @@ func Boot(t testing.TB, socket string, o Options) *Guest {
 	t.Cleanup(func() {
 		m.Kill()
 		if t.Failed() {
-			t.Logf("the end of the machine's console:\n%s", m.tail())
+			t.Logf("the end of the machine's console:\n%s", m.Tail())
 		}
 	})
 	return &Guest{m, t}
