@@ -30,6 +30,12 @@
 // only then. An abstract unix socket named after the address is held beside it, only so that the second process can
 // name the first: "port 6910 is taken by spated, pid 123".
 //
-// Sources: udp(7), ip(7), ipv6(7), socket(7), unix(7), and the kernel's Documentation/networking on segmentation
+// # Past the packet filter
+//
+// Bypass wraps a Conn for a machine whose root file system comes over it. When nothing comes through, it sends and receives
+// Ethernet frames by itself until the ordinary way works again: bypass.go decides when, as a value that is stepped, frame.go
+// writes and reads the headers, packet_linux.go is the socket.
+//
+// Sources: udp(7), ip(7), ipv6(7), socket(7), unix(7), packet(7), and the kernel's Documentation/networking on segmentation
 // offloads.
 package udp
