@@ -28,6 +28,12 @@ func parts(t *testing.T, v *Version) []part {
 	all := []part{
 		{"header", 0, blockSize}, {"seal slot 0", end - 2*blockSize, blockSize}, {"seal slot 1", end - blockSize, blockSize},
 	}
+	if at := v.seal.boot; at != (bootPlace{}) {
+		all = append(all, part{bootTable.String(), at.offset, int64(bootTableSize(len(v.boot.table)))})
+		for _, e := range v.boot.table {
+			all = append(all, part{e.kind.String(), e.offset, e.size})
+		}
+	}
 	var s scratch
 	for level := 1; level <= v.levels; level++ {
 		for i := range v.seal.shape.Count(level) {
@@ -57,10 +63,12 @@ func parts(t *testing.T, v *Version) []part {
 }
 
 // One wrong bit anywhere: a reader that checks against the tree never accepts wrong bytes, Verify complains,
-// and everything that is not below the damage is still served.
+// and everything that is not below the damage is still served. The same goes for boot files.
 func TestOneWrongBitIsNeverAccepted(t *testing.T) {
 	disk := image(21, 70*4096+512)
-	s := write(t, t.TempDir(), disk, options(tree.MinChunk, tree.CodecZstd))
+	o := options(tree.MinChunk, tree.CodecZstd)
+	o.Boot = bootFiles()
+	s := write(t, t.TempDir(), disk, o)
 	good, err := os.ReadFile(s.Path)
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +91,7 @@ func TestOneWrongBitIsNeverAccepted(t *testing.T) {
 			checkDamaged(t, path, disk, p.name)
 		}
 	}
-	if rest := int64(len(good)) - covered; rest < 0 || rest >= blockSize {
+	if rest := int64(len(good)) - covered; rest < 0 || rest >= 2*blockSize {
 		t.Errorf("%d bytes of the file are in no structure", rest)
 	}
 }
@@ -98,9 +106,10 @@ func checkDamaged(t *testing.T, path string, disk []byte, name string) {
 	defer v.Close()
 	if got, err := content(v); err == nil && !bytes.Equal(got, disk) {
 		t.Errorf("%s: wrong bytes are accepted", name)
-	} else if isTail := strings.HasPrefix(name, "seal") || name == "header"; isTail != (err == nil) {
+	} else if isTail := strings.HasPrefix(name, "seal") || name == "header"; (isTail || isBoot(name)) != (err == nil) {
 		t.Errorf("%s: reading gives %v", name, err)
 	}
+	checkBootFiles(t, v, name)
 	r, err := v.Verify(context.Background(), VerifyOptions{Workers: 1})
 	if err != nil || r.Sound() || len(v.Damage()) == 0 {
 		t.Errorf("%s: verify finds nothing, error %v", name, err)

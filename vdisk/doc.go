@@ -24,10 +24,11 @@
 //	             between groups, somewhere behind what they are over: upper pages that are not all zero,
 //	             each with its record; the top page's comes last
 //	...          zeros up to a multiple of 4096
+//	             the boot section, where there is one, and zeros up to a multiple of 4096
 //	size-8192    seal, slot 0
 //	size-4096    seal, slot 1
 //
-// Everything is written front to back except the header, which is filled in before the file gets its name;
+// Everything is written front to back except the header and the table of the boot section, which are filled in before the file gets its name;
 // the writer needs to know neither the size of the disk nor the number of levels in advance, and holds one
 // page and one record a level.
 //
@@ -55,7 +56,7 @@
 // Seal slot:
 //
 //	0    [8]byte   "SpateSea"
-//	8    u32       format version, 1
+//	8    u32       format version, 1; 2 with a boot section
 //	12   u32       checksum
 //	16   u64       sequence number, from 1; of two good slots the higher one counts
 //	24   [32]byte  root
@@ -69,10 +70,42 @@
 //	144  i64       when this slot was written
 //	152  [129]byte who wrote it: length u8, then the bytes
 //	281  reserved
+//	288  u64       boot section: offset, a multiple of 4096; with everything else of it 0: there is none
+//	296  u64       boot section: length in bytes, without the zeros behind it
+//	304  [32]byte  boot section: digest, below
+//	336  reserved
 //	512  description, the same as in the header
 //
 // Both slots are written when a version is sealed, so each alone describes the file; so does either slot
 // without the header. Adopting a replica writes the slot with the lower number, syncs, and then the other.
+//
+// # The boot section
+//
+// A version may carry what its disk is booted with. Without a section the file is as it was before there were any, and
+// its seal is of format 1; an older release says of one with a section that a newer release wrote it.
+//
+//	0    [8]byte   "SpateBoo"
+//	8    u32       number of files, 1 to 16
+//	12   u32       checksum of the table: these 16 bytes and the entries
+//	16   entry, 64 bytes, for each file, in the order of their kinds:
+//	  +0   u32       kind: 1 kernel, 2 boot image (initramfs), 3 command line (printable ASCII, one line)
+//	  +4   reserved
+//	  +8   u64       size in bytes, from 1; a kernel to 256 MiB, a command line to 4096, others to 1 GiB
+//	  +16  u64       offset in the file of the version
+//	  +24  [32]byte  BLAKE3-256 of the file
+//	  +56  reserved
+//	...  the files, in the same order, without gaps
+//
+// Each kind is there once. Kinds that a release does not know are kept and skipped. The digest is BLAKE3-256 over
+// "spate vdisk boot", the number of files (u32), and kind (u32), size (u64) and hash of each; it does not depend on where
+// they lie. The root of the version depends on it (package tree), so no other kernel can be passed off with the same root.
+//
+// A section belongs to its version alone: a delta carries its own, or has nothing to boot. Who makes one from its
+// parent copies the parent's files if they are to stay.
+//
+// No wrong byte of a boot file is given to anybody: [Version.OpenBoot] checks a file whole when it is opened for the first
+// time, and every read checks what it reads again. Damage fences the version for booting ([BootError]); the disk
+// is served on.
 //
 // # The locator
 //

@@ -52,6 +52,10 @@ func FuzzSeal(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte, size int64) {
 		b := block(sealMagic, body)
+		if len(body) > sealBoot-16 && !tree.IsZero(body[sealBoot-16:min(len(body), sealBody-16)]) {
+			b[8] = bootFormat
+			closeBlock(b)
+		}
 		if s, err := parseSeal(b, size); err == nil && !bytes.Equal(encodeSeal(s), b) {
 			t.Fatal("a seal is accepted that is written differently")
 		}
@@ -82,6 +86,41 @@ func FuzzRecord(f *testing.F) {
 		for _, p := range append(r.children[:r.n], r.page) {
 			if p != (place{}) && p.ancestor == 0 && (p.offset < dataStart || p.offset+int64(p.length) > end) {
 				t.Fatalf("%v lies outside the file", p)
+			}
+		}
+	})
+}
+
+// What a parser of boot tables accepts is written back as it was, and lies within the section.
+func FuzzBootTable(f *testing.F) {
+	hash := tree.Sum([]byte("x"))
+	for _, files := range [][]bootEntry{
+		{{BootKernel, 100, 0, hash}}, {{BootKernel, 7, 0, hash}, {BootImage, 9, 0, hash}, {BootCommandLine, 3, 0, hash}, {77, 1, 0, hash}},
+	} {
+		at := int64(8192 + bootTableSize(len(files)))
+		for i := range files {
+			files[i].offset = at
+			at += files[i].size
+		}
+		f.Add(encodeBootTable(files), at-8192)
+	}
+	f.Fuzz(func(t *testing.T, b []byte, length int64) {
+		b = bytes.Clone(b)
+		if len(b) >= bootHead+bootEntrySize {
+			n := bootTableSize(min(maxBootFiles, int(b[8])))
+			sum := checksum(b[:min(n, len(b))], 12)
+			b[12], b[13], b[14], b[15] = byte(sum), byte(sum>>8), byte(sum>>16), byte(sum>>24)
+		}
+		files, err := parseBootTable(b, 8192, length)
+		if err != nil {
+			return
+		}
+		if !bytes.HasPrefix(b, encodeBootTable(files)) {
+			t.Fatal("a table is accepted that is written differently")
+		}
+		for _, e := range files {
+			if e.size < 1 || e.offset < 8192 || e.offset+e.size > 8192+length {
+				t.Fatalf("%+v lies outside the section", e)
 			}
 		}
 	})

@@ -22,17 +22,19 @@ var goldens = []struct {
 	chunk uint32
 	codec tree.Codec
 	disk  func() []byte
+	boot  BootFiles
 }{
-	{"one-sector", tree.MinChunk, tree.CodecNone, func() []byte { return bytes.Repeat([]byte("spate512"), 64) }},
-	{"zero", tree.MinChunk, tree.CodecZstd, func() []byte { return make([]byte, 70*4096) }},
+	{"one-sector", tree.MinChunk, tree.CodecNone, func() []byte { return bytes.Repeat([]byte("spate512"), 64) }, BootFiles{}},
+	{"zero", tree.MinChunk, tree.CodecZstd, func() []byte { return make([]byte, 70*4096) }, BootFiles{}},
 	{"two-levels", tree.MinChunk, tree.CodecZstd, func() []byte {
 		disk := make([]byte, 66*4096+512)
 		copy(disk[4096:], bytes.Repeat([]byte("a flood of similar things at once; "), 300))
 		copy(disk[65*4096:], bytes.Repeat([]byte{1}, 4096))
 		disk[len(disk)-1] = 0xff
 		return disk
-	}},
-	{"s2", tree.MinChunk, tree.CodecS2, func() []byte { return bytes.Repeat([]byte("0123456789abcdef"), 512) }},
+	}, BootFiles{}},
+	{"s2", tree.MinChunk, tree.CodecS2, func() []byte { return bytes.Repeat([]byte("0123456789abcdef"), 512) }, BootFiles{}},
+	{"boot", tree.MinChunk, tree.CodecNone, func() []byte { return bytes.Repeat([]byte("spate512"), 64) }, bootFiles()},
 }
 
 // Files that an earlier release wrote are read by this one: identity, every page and every byte.
@@ -41,7 +43,7 @@ func TestGoldenFilesAreRead(t *testing.T) {
 		path := filepath.Join(goldenDir, FileName(g.name, 0))
 		disk := g.disk()
 		o := options(g.chunk, g.codec)
-		o.Name = g.name
+		o.Name, o.Boot = g.name, g.boot
 		if *update {
 			os.Remove(path)
 			write(t, goldenDir, disk, o)
@@ -52,6 +54,9 @@ func TestGoldenFilesAreRead(t *testing.T) {
 		}
 		if got, err := content(v); err != nil || !bytes.Equal(got, disk) {
 			t.Errorf("%s: comes back otherwise, error %v", g.name, err)
+		}
+		if g.boot.Kernel.Open != nil {
+			checkBootFiles(t, v, "")
 		}
 		if r, err := v.Verify(context.Background(), VerifyOptions{}); err != nil || !r.Sound() {
 			t.Errorf("%s: %+v, %v", g.name, r, err)
@@ -64,7 +69,7 @@ func TestGoldenFilesAreRead(t *testing.T) {
 func TestGoldenFilesAreWritten(t *testing.T) {
 	for _, g := range goldens {
 		o := options(g.chunk, g.codec)
-		o.Name = g.name
+		o.Name, o.Boot = g.name, g.boot
 		got, err := os.ReadFile(write(t, t.TempDir(), g.disk(), o).Path)
 		if err != nil {
 			t.Fatal(err)

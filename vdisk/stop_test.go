@@ -151,7 +151,7 @@ func TestAStoppedWriterLeavesTheWholeVersionOrNothing(t *testing.T) {
 			dir := t.TempDir()
 			d := &doomed{left: n, power: power, unsynced: map[string]bool{}, renamed: map[string]string{}}
 			o := options(16<<10, tree.CodecNone)
-			o.files = d
+			o.files, o.Boot = d, bootFiles()
 			err := func() error {
 				w, err := Create(dir, o)
 				if err != nil {
@@ -180,6 +180,7 @@ func TestAStoppedWriterLeavesTheWholeVersionOrNothing(t *testing.T) {
 				if got, err := content(v); err != nil || !bytes.Equal(got, disk) {
 					t.Fatalf("power %v, stopped after %d operations: content %v", power, n, err)
 				}
+				checkBootFiles(t, v, "")
 				v.Close()
 			case len(all) != 0:
 				t.Fatalf("power %v, stopped after %d operations: %v is left", power, n, all)

@@ -97,6 +97,20 @@ func TestEveryReadGivesTheBytesOfTheDisk(t *testing.T) {
 	}
 }
 
+// The root of a version with boot files depends on their digest: without the right one no page can be the top page.
+func TestTheDigestOfTheBootFilesIsAPartOfTheRoot(t *testing.T) {
+	im := newImage(t, bytes.Repeat([]byte("spate"), 8192), 4096, tree.CodecS2)
+	im.bootedWith(tree.Sum([]byte("kernel")))
+	p := make([]byte, 5)
+	if err := openDisk(t, im, newNetwork(t, im), Options{}).ReadAt(context.Background(), p, 10); err != nil || string(p) != "spate" {
+		t.Errorf("%q, %v", p, err)
+	}
+	im.boot = tree.Sum([]byte("other kernel"))
+	if err := openDisk(t, im, newNetwork(t, im), Options{}).ReadAt(context.Background(), p, 10); err == nil {
+		t.Error("the digest of another kernel is accepted")
+	}
+}
+
 func readRandomly(t *testing.T, d *Disk, im *image, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 9))
 	size := im.shape.Size
