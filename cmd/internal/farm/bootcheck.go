@@ -45,6 +45,14 @@ func (r *reading) checkSubnets() {
 			}
 		}
 	}
+	total := 0.0
+	for _, p := range r.boot.pools {
+		total += p.what.size()
+		if total > maxPooled {
+			r.complain(p.at, "the pools have more than %d addresses, which is the most that can be given out", maxPooled)
+			break
+		}
+	}
 	for _, a := range r.boot.routers {
 		if p, ok := r.pooled(a.what); ok {
 			r.complain(a.at, "router %s lies in the pool %s, which is given out; leave it out of the pool", a.what, p)
@@ -74,6 +82,10 @@ func (r *reading) checkBootServers() {
 		r.unique(seen, a.String(), word{at: one.at}, "boot address "+a.String())
 		if p, ok := r.pooled(a); ok {
 			r.complain(one.at, "server %s has address %s, which lies in the pool %s that is given out; leave it out of the pool", s.Name, a, p)
+		}
+		near := slices.ContainsFunc(r.boot.subnets, func(s placed[Subnet]) bool { return usable(s.what.Network, a) })
+		if r.config.Boot.DHCP == DHCPServer && !near && len(r.boot.subnets) > 0 {
+			r.complain(one.at, "server %s has address %s, which lies in none of %s; one of them must be the server's own network", s.Name, a, r.networks())
 		}
 		for _, other := range []struct {
 			what string

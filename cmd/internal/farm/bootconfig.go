@@ -1,6 +1,7 @@
 package farm
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"time"
 
@@ -46,6 +47,12 @@ type Range struct{ First, Last netip.Addr }
 
 // Contains tells whether an address lies in the range.
 func (r Range) Contains(a netip.Addr) bool { return a.Compare(r.First) >= 0 && a.Compare(r.Last) <= 0 }
+
+// size is how many addresses it has.
+func (r Range) size() float64 {
+	number := func(a netip.Addr) float64 { b := a.As4(); return float64(binary.BigEndian.Uint32(b[:])) }
+	return number(r.Last) - number(r.First) + 1
+}
 
 // String is the range as people write it.
 func (r Range) String() string { return r.First.String() + "-" + r.Last.String() }
@@ -123,6 +130,7 @@ const (
 	maxMenuWait      = time.Hour
 	maxSubnets       = 64
 	maxPools         = 16
+	maxPooled        = 1 << 16 // addresses in all pools
 	maxNameServers   = 4
 	maxChoices       = 16   // vDisks of one device: more do not fit a screen with their titles
 	maxInterfaceName = 15   // IFNAMSIZ, less the zero

@@ -163,17 +163,17 @@ func (r *reading) pool(w word, network netip.Prefix) (Range, bool) {
 	case b.Less(a):
 		r.complain(w.at, "pool %s ends before it begins", one)
 	case network.IsValid() && (!usable(network, a) || !usable(network, b)):
-		r.complain(w.at, "pool %s is not inside %s: its addresses for machines are %s", one, network, machines(network))
+		r.complain(w.at, "pool %s is not inside %s: its addresses for machines are %s", one, network, machineRange(network))
 	default:
 		return one, true
 	}
 	return Range{}, false
 }
 
-// machines are the addresses of a network that machines can have.
-func machines(p netip.Prefix) Range { return Range{p.Masked().Addr().Next(), broadcast(p).Prev()} }
+// machineRange is the addresses of a network that machines can have.
+func machineRange(p netip.Prefix) Range { return Range{p.Masked().Addr().Next(), broadcast(p).Prev()} }
 
-func usable(p netip.Prefix, a netip.Addr) bool { return machines(p).Contains(a) }
+func usable(p netip.Prefix, a netip.Addr) bool { return machineRange(p).Contains(a) }
 
 // broadcast is the last address of an IPv4 network.
 func broadcast(p netip.Prefix) netip.Addr {

@@ -54,6 +54,10 @@ type Options struct {
 	// Changed is called, not from a goroutine that holds a lock, when another server came, went, or changed
 	// the state of its stream service: what targets were told of it is out of date. It may be nil.
 	Changed func()
+	// FarmKey is the public key of the farm, which boot scripts name.
+	FarmKey string
+	// Boot is where this server's boot services answer HTTP; not valid when it runs none.
+	Boot netip.AddrPort
 	// Balance says how running targets are moved to servers that have less to do; the zero value means as usual.
 	Balance Balance
 	// Log may be nil.
@@ -68,6 +72,9 @@ type Farm struct {
 	peers   *Peers
 	library *library
 	born    time.Time
+
+	machines machines    // that boot from this server
+	bootLog  *zap.Logger // what is done for them
 
 	rules   atomic.Pointer[rules]
 	streams atomic.Pointer[Streams]
@@ -88,6 +95,7 @@ type rules struct {
 // New makes the farm of a server and binds the peer port. Run does the rest; Close must be called in any case.
 func New(o Options) (*Farm, error) {
 	f := &Farm{o: o, log: logging.Or(o.Log).Named("farm"), library: newLibrary(o.Stores), born: time.Now()}
+	f.bootLog = logging.Or(o.Log).Named("boot")
 	r, err := f.load(o.Config)
 	if err != nil {
 		return nil, err

@@ -199,6 +199,10 @@ func replicaOf(store string, r vdisk.Replica) Replica {
 		Size: r.Shape.Size, Stored: r.Summary.File, Sector: r.Shape.SectorSize, Chunk: r.Shape.ChunkSize,
 		Levels: uint8(r.Shape.Levels()),
 	}
+	one.Boot = ReplicaBoot{
+		Digest: Digest(r.Boot.Digest), Kernel: r.Boot.Kernel.Size > 0, Image: r.Boot.Image.Size > 0,
+		CommandLine: r.Boot.CommandLine, Problem: r.Boot.Problem,
+	}
 	for _, d := range r.Damage {
 		if d.Fenced {
 			one.Fenced++
@@ -212,5 +216,6 @@ func (r Replica) wireDisk() wire.Disk {
 	return wire.Disk{
 		Name: r.VDisk, Number: r.Number, Content: wire.Content{Root: r.Root, Timestamp: r.Timestamp},
 		Size: r.Size, SectorSize: r.Sector, ChunkSize: r.Chunk, Levels: r.Levels, Mode: wire.ModeStandard,
+		Boot: r.Boot.Digest,
 	}
 }

@@ -178,7 +178,11 @@ func (f *Farm) Explain(ctx context.Context, device string) (Explanation, error) 
 	if v.config.Open && i >= 0 {
 		a.vdisk = Wanted{Name: targets.Targets[i].VDisk}
 	}
-	return v.explain(a), nil
+	e := v.explain(a)
+	if v.config.Boot != nil || f.o.Boot.IsValid() {
+		e.Boot, e.BootMissing = f.bootViews(ctx, a.mac)
+	}
+	return e, nil
 }
 
 // explain is a decision in words.

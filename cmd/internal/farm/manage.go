@@ -19,6 +19,7 @@ import (
 // The methods that servers call of each other.
 const (
 	methodTargets = "targets"
+	methodBoot    = "boot"
 	methodStop    = "stop"
 	methodStart   = "start"
 )
@@ -28,6 +29,12 @@ func (f *Farm) handle(ctx context.Context, method string, body json.RawMessage, 
 	switch method {
 	case methodTargets:
 		return f.localTargets(), nil
+	case methodBoot:
+		var mac MAC
+		if err := json.Unmarshal(body, &mac); err != nil {
+			return nil, Errorf(ErrorInvalid, "the request cannot be read: %v", err)
+		}
+		return f.bootView(mac), nil
 	case methodStop:
 		var r StopRequest
 		if err := json.Unmarshal(body, &r); err != nil {

@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/spate-project/spate/vdisk"
 )
 
 // StreamState is what a server's stream service does.
@@ -161,7 +163,8 @@ func (i inventory) check() error {
 		if err := errors.Join(checkName(r.Store), checkName(r.VDisk)); err != nil {
 			return err
 		}
-		if r.Number > maxVersion || r.Size < 0 || r.Stored < 0 || r.Fenced < 0 || len(r.Problem) > maxTextBytes {
+		if r.Number > maxVersion || r.Size < 0 || r.Stored < 0 || r.Fenced < 0 || len(r.Problem) > maxTextBytes ||
+			len(r.Boot.CommandLine) > vdisk.MaxCommandLine || len(r.Boot.Problem) > maxTextBytes {
 			return errors.New("a replica is out of bounds")
 		}
 	}
@@ -197,6 +200,7 @@ func arrange(replicas []Replica) (sorted []Replica, left int) {
 	})
 	for i := range sorted {
 		sorted[i].Problem = sorted[i].Problem[:min(len(sorted[i].Problem), maxTextBytes)]
+		sorted[i].Boot.Problem = sorted[i].Boot.Problem[:min(len(sorted[i].Boot.Problem), maxTextBytes)]
 	}
 	if left = len(sorted) - maxReplicas; left > 0 {
 		return sorted[:maxReplicas], left
@@ -208,8 +212,9 @@ func arrange(replicas []Replica) (sorted []Replica, left int) {
 func digest(replicas []Replica) Digest {
 	h := sha256.New()
 	for _, r := range replicas {
-		fmt.Fprintf(h, "%q %q %d %x %d %x %d %d %d %d %d %d %q\n", r.Store, r.VDisk, r.Number, r.Root[:], r.Timestamp,
-			r.Disk[:], r.Size, r.Stored, r.Sector, r.Chunk, r.Levels, r.Fenced, r.Problem)
+		b := r.Boot
+		fmt.Fprintf(h, "%q %q %d %x %d %x %d %d %d %d %d %d %q %x %t %t %q %q\n", r.Store, r.VDisk, r.Number, r.Root[:], r.Timestamp,
+			r.Disk[:], r.Size, r.Stored, r.Sector, r.Chunk, r.Levels, r.Fenced, r.Problem, b.Digest[:], b.Kernel, b.Image, b.CommandLine, b.Problem)
 	}
 	return Digest(h.Sum(nil))
 }

@@ -137,6 +137,10 @@ type Explanation struct {
 	// Refusal is the sentence that the device would read on its console; empty when a server would take it.
 	Refusal string          `json:"refusal,omitempty"`
 	Servers []ServerVerdict `json:"servers,omitempty"`
+	// Boot is the start of the device as each live server sees it, the answering one first; nil when the farm has no boot
+	// services. BootMissing names live servers that did not answer in time.
+	Boot        []BootView `json:"boot,omitempty"`
+	BootMissing []string   `json:"boot_missing,omitempty"`
 }
 
 // ServerVerdict is what became of one server in a choice.

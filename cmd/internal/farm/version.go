@@ -31,7 +31,21 @@ type Replica struct {
 	Levels uint8  `json:"levels"`
 	// Fenced is the number of damaged chunks and pages, which other servers are asked for.
 	Fenced int `json:"fenced,omitempty"`
+	// Boot is what it carries for booting.
+	Boot ReplicaBoot `json:"boot,omitzero"`
 	// Problem says why the replica cannot be served at all; empty when it can.
+	Problem string `json:"problem,omitempty"`
+}
+
+// ReplicaBoot is what a replica carries for booting.
+type ReplicaBoot struct {
+	// Digest is that of all of it; the version's root depends on it.
+	Digest Digest `json:"digest"`
+	// Kernel and Image tell whether there is a kernel and a boot image.
+	Kernel      bool   `json:"kernel,omitempty"`
+	Image       bool   `json:"image,omitempty"`
+	CommandLine string `json:"command_line,omitempty"`
+	// Problem says what is wrong with this replica's part for booting; it can be served all the same.
 	Problem string `json:"problem,omitempty"`
 }
 

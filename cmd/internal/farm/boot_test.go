@@ -1,0 +1,247 @@
+package farm
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"go.uber.org/zap"
+
+	"github.com/spate-project/spate/bootsvc"
+	"github.com/spate-project/spate/cmd/internal/bootline"
+	"github.com/spate-project/spate/vdisk"
+)
+
+// bootWorld is a world of which lab-a and lab-b run boot services and whose vDisk can be booted.
+func bootWorld(t *testing.T, change func(*Config, map[string]*peer)) view {
+	return world(t, func(c *Config, peers map[string]*peer) {
+		c.Boot = &Boot{DHCP: DHCPServer, HTTP: defaultBootPort, TFTP: On, SecureBoot: Off}
+		for i := range c.Servers[:2] {
+			c.Servers[i].Boot = &ServerBoot{Address: c.Servers[i].Stream.Addr()}
+		}
+		for _, p := range peers {
+			r := p.replicas[0]
+			r.Boot = ReplicaBoot{Kernel: true, Image: true, CommandLine: "quiet console=tty0"}
+			setReplicas(p, r)
+		}
+		if change != nil {
+			change(c, peers)
+		}
+	})
+}
+
+// What a machine boots, and what the person before it reads when it does not. The golden file is to be read.
+func TestWhatAMachineBootsIsDecidedWithReasons(t *testing.T) {
+	known, stranger, disabled := mac(t, "52:54:00:00:00:01"), mac(t, "52:54:00:00:00:99"), mac(t, "52:54:00:00:00:03")
+	one := func(f func(*Device)) func(*Config, map[string]*peer) {
+		return func(c *Config, _ map[string]*peer) { f(&c.Devices[0]) }
+	}
+	boot := func(b ReplicaBoot) func(*Config, map[string]*peer) {
+		return func(_ *Config, peers map[string]*peer) {
+			for _, p := range peers {
+				r := p.replicas[0]
+				r.Boot = b
+				setReplicas(p, r)
+			}
+		}
+	}
+	cases := []struct {
+		name   string
+		change func(*Config, map[string]*peer)
+		mac    MAC
+	}{
+		{"a known device", nil, known},
+		{"an unknown machine of an open collection", nil, stranger},
+		{"an unknown machine that may not log in", func(c *Config, _ map[string]*peer) { c.Unknown = "" }, stranger},
+		{"the same, beside another DHCP server", func(c *Config, _ map[string]*peer) { c.Unknown, c.Boot.DHCP = "", DHCPProxy }, stranger},
+		{"a disabled device", nil, disabled},
+		{"a collection that wants keys", func(c *Config, _ map[string]*peer) { c.Collections[0].Login = LoginKey }, known},
+		{"boot: deny", one(func(d *Device) { d.Boot.Way = BootDeny }), known},
+		{"boot: local", one(func(d *Device) { d.Boot.Way = BootLocal }), known},
+		{"a menu of the device", one(func(d *Device) {
+			d.VDisks = []Wanted{{Name: "debian12"}, {"debian12", 2, true}, {Name: "win11"}}
+			d.Boot.Menu = &Menu{Default: Wanted{"debian12", 2, true}, Timeout: 3 * time.Second}
+		}), known},
+		{"a menu of the collection that prefers the local disk", func(c *Config, _ map[string]*peer) {
+			c.Collections[0].Menu = &Menu{Local: true, LocalDisk: true}
+		}, known},
+		{"what is nearest to the machine counts", func(c *Config, _ map[string]*peer) {
+			c.Boot.SecureBoot, c.Devices[0].Boot.SecureBoot = Off, On
+			c.Collections[0].Booting = Booting{Shell: true, CommandLine: "spate.root=block one=1", CacheBytes: 1 << 30, Root: bootline.RootOverlay, SecureBoot: Off}
+			c.Devices[0].Boot.CommandLine = "one=2"
+			c.Devices[0].Boot.Address, c.Devices[0].Boot.Hostname = netip.MustParseAddr("192.0.2.50"), "pc-01"
+		}, known},
+		{"no kernel", boot(ReplicaBoot{}), known},
+		{"no boot image", boot(ReplicaBoot{Kernel: true}), known},
+		{"too long a command line", boot(ReplicaBoot{Kernel: true, Image: true, CommandLine: strings.Repeat("x", 2000)}), known},
+		{"a boot section that is damaged here", func(_ *Config, p map[string]*peer) {
+			r := p["lab-a"].replicas[0]
+			r.Boot = ReplicaBoot{Kernel: true, Problem: "its boot image is damaged"}
+			setReplicas(p["lab-a"], r)
+		}, known},
+		{"this server has no replica, and another one is dead", func(_ *Config, p map[string]*peer) {
+			setReplicas(p["lab-a"])
+			p["lab-b"].alive = false
+		}, known},
+		{"only some servers may serve the collection", func(c *Config, _ map[string]*peer) { c.Collections[0].Servers = []string{"lab-c"} }, known},
+		{"nobody holds the vDisk", func(_ *Config, p map[string]*peer) {
+			for _, one := range p {
+				setReplicas(one)
+			}
+		}, known},
+	}
+	facts := bootFacts{key: "spate1key", here: netip.MustParseAddrPort("192.0.2.11:6980")}
+	var b strings.Builder
+	for _, c := range cases {
+		v := bootWorld(t, c.change)
+		e := shown(v.boot(c.mac, facts))
+		fmt.Fprintf(&b, "# %s\n%s\n", c.name, e.Why)
+		for _, row := range []struct {
+			name  string
+			there bool
+			value any
+		}{{"refusal", e.Refusal != "", e.Refusal}, {"silent", e.Silent, true}, {"local", e.Local, true}, {"address", e.Address != "", e.Address},
+			{"hostname", e.Hostname != "", e.Hostname}, {"timeout", e.Timeout > 0, e.Timeout}, {"local disk", e.LocalDisk, true}, {"local default", e.LocalDefault, true}, {"secure boot", e.SecureBoot, true}} {
+			if row.there {
+				fmt.Fprintf(&b, "  %s: %v\n", row.name, row.value)
+			}
+		}
+		for _, x := range e.Choices {
+			fmt.Fprintf(&b, "  - %s default %t\n    %s\n", x.Title, x.Default, x.Missing)
+			if len(x.CommandLine) < 500 {
+				fmt.Fprintf(&b, "    %s\n", x.CommandLine)
+			}
+			if _, mistakes := bootline.Parse(x.CommandLine); x.Missing == "" && mistakes != nil {
+				t.Errorf("%s: a machine cannot read its command line: %q", c.name, mistakes)
+			}
+		}
+		b.WriteByte('\n')
+	}
+	golden(t, "boot.golden", b.String())
+}
+
+// The script asks this server first and the dead ones last.
+func TestTheScriptNamesEveryServerWithBootServices(t *testing.T) {
+	facts := bootFacts{here: netip.MustParseAddrPort("192.0.2.11:6980")}
+	v := bootWorld(t, func(c *Config, p map[string]*peer) {
+		c.Servers[2].Boot = &ServerBoot{Address: netip.MustParseAddr("192.0.2.113")}
+		p["lab-b"].alive = false
+	})
+	got := fmt.Sprint(v.bootFarm(facts).Servers)
+	if want := "[{lab-a 192.0.2.11 6980} {lab-c 192.0.2.113 6980} {lab-b 192.0.2.12 6980}]"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// bootable makes the file of a vDisk that can be booted.
+func bootableFile(t *testing.T, dir, kernel string) {
+	t.Helper()
+	source := func(text string) vdisk.BootSource {
+		return vdisk.BootSource{Name: text, Size: int64(len(text)), Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil }}
+	}
+	_, err := vdisk.Import(t.Context(), vdisk.ImportOptions{
+		Source: "-", Input: strings.NewReader(strings.Repeat("x", 64<<10)), Into: dir, Name: "tiny", Codec: vdisk.DefaultCodec,
+		Boot: vdisk.BootFiles{Kernel: source(kernel), CommandLine: "quiet"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Without a farm file whatever can be booted is offered; its files come out of the store, and what was done is remembered.
+func TestAnOpenFarmBootsWhatItsFolderHolds(t *testing.T) {
+	dir := t.TempDir()
+	bootableFile(t, dir, "a kernel")
+	store := vdisk.NewStore(OpenStore, dir, vdisk.StoreOptions{})
+	t.Cleanup(store.Close)
+	store.Scan()
+	core, logged := observer.New(zapcore.DebugLevel)
+	f, err := New(Options{
+		Name: "lab-a", Config: OpenConfig(), Stream: netip.MustParseAddrPort("192.0.2.11:6910"), Stores: []*vdisk.Store{store},
+		FarmKey: "spate1key", Boot: netip.MustParseAddrPort("192.0.2.11:6980"), Log: zap.New(core),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	f.Refresh()
+	d, m := f.Directory(), bootsvc.MAC{0x52, 0x54, 0, 0, 0, 9}
+	e := d.Boot(bootsvc.Client{MAC: m})
+	// It carries no boot image: the machine is told so.
+	if !strings.Contains(e.Refusal, "tiny version 0 carries no boot image") {
+		t.Errorf("%+v", e)
+	}
+	c, err := d.Open("tiny", 0, bootsvc.Kernel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, c.Size())
+	if _, err := c.ReadAt(b, 0); err != nil || string(b) != "a kernel" || c.Tag() == "" {
+		t.Errorf("%q, %q, %v", b, c.Tag(), err)
+	}
+	c.Close()
+	for want, open := range map[string]func() (bootsvc.Content, error){
+		"carries no boot image":                func() (bootsvc.Content, error) { return d.Open("tiny", 0, bootsvc.Image) },
+		"no server holds vDisk tiny version 1": func() (bootsvc.Content, error) { return d.Open("tiny", 1, bootsvc.Kernel) },
+		"no vDisk is called other":             func() (bootsvc.Content, error) { return d.Open("other", 0, bootsvc.Kernel) },
+	} {
+		if _, err := open(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+
+	d.Note(bootsvc.Event{MAC: m, Service: "dhcp", Text: "offered"})
+	d.Note(bootsvc.Event{MAC: m, Service: "dhcp", Text: "offered"})
+	d.Note(bootsvc.Event{MAC: m, Service: "script", Text: "refused", Problem: true, Script: true})
+	x, err := f.Explain(context.Background(), MAC(m).String())
+	if err != nil || len(x.Boot) != 1 {
+		t.Fatalf("%+v, %v", x, err)
+	}
+	if v := x.Boot[0]; !v.Runs || v.Seen != 3 || len(v.Events) != 2 || v.Events[0].Times != 2 || !v.Events[1].Problem || v.Entry.Refusal != e.Refusal {
+		t.Errorf("%+v", v)
+	}
+	if n := logged.FilterLevelExact(zapcore.WarnLevel).FilterMessage("refused").Len(); n != 1 {
+		t.Errorf("the problem is logged as a warning %d times", n)
+	}
+	if err := os.Remove(filepath.Join(dir, vdisk.FileName("tiny", 0))); err != nil {
+		t.Fatal(err)
+	}
+	store.Scan()
+	if _, err := d.Open("tiny", 0, bootsvc.Kernel); err == nil || !strings.Contains(err.Error(), "lab-a does not hold vDisk tiny version 0; no other server that is alive has it") {
+		t.Errorf("a file that is gone: %v", err)
+	}
+}
+
+// A flood of made-up MAC addresses costs a bounded memory and forgets those that were not heard of for longest.
+func TestWhatIsRememberedOfMachinesIsBounded(t *testing.T) {
+	var m machines
+	now := time.Unix(0, 0)
+	for i := range maxMachines + 10 {
+		m.note(now, bootsvc.Event{MAC: bootsvc.MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}, Text: "x"})
+		m.note(now, bootsvc.Event{MAC: bootsvc.MAC{2, 1}, Text: fmt.Sprint(i) + strings.Repeat("y", 2*maxEventBytes)})
+	}
+	if n := len(m.all); n != maxMachines || m.recent.Len() != n {
+		t.Errorf("%d machines are remembered", n)
+	}
+	events, seen := m.events(MAC{2, 1})
+	if len(events) != maxMachineEvents || seen != maxMachines+10 || len(events[0].Text) != maxEventBytes || !strings.HasPrefix(events[maxMachineEvents-1].Text, fmt.Sprint(maxMachines+9)) {
+		t.Errorf("%d of %d events, the last %.20q", len(events), seen, events[len(events)-1].Text)
+	}
+	if _, ok := m.start(MAC{2, 0, 0, 0, 0, 5}); ok {
+		t.Error("the machine heard of first is still remembered")
+	}
+	began, _ := m.start(MAC{2, 1})
+	m.note(now.Add(newStart+1), bootsvc.Event{MAC: bootsvc.MAC{2, 1}, Text: "again"})
+	if again, _ := m.start(MAC{2, 1}); again.Equal(began) {
+		t.Error("a machine that starts again is taken to have started long ago")
+	}
+}
