@@ -59,6 +59,18 @@ func Parse(s string) (Name, error) {
 	return n, nil
 }
 
+// escapes are the only ones of a URL that are read: iPXE of 2019 writes '@' so, and others may write ':' so.
+var escapes = strings.NewReplacer("%40", "@", "%3a", ":", "%3A", ":")
+
+// ParseURL is Parse for the path and query of a URL as they stand in a request. A name with any other percent-encoding does
+// not exist.
+func ParseURL(s string) (Name, error) {
+	if len(s) > 3*MaxName {
+		return Name{Arch: bootsvc.ArchUnknown}, ErrName
+	}
+	return Parse(escapes.Replace(s))
+}
+
 func (n *Name) path(s string) bool {
 	switch {
 	case ipxe.IsLoader(s):

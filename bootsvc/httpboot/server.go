@@ -118,7 +118,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.RawQuery != "" {
 		asked += "?" + r.URL.RawQuery
 	}
-	n, err := files.Parse(asked)
+	n, err := files.ParseURL(asked)
 	if err != nil {
 		s.missing.Add(1)
 		s.log.Debug("no such file", zap.String("remote", r.RemoteAddr), zap.String("file", fmt.Sprintf("%.80q", asked)))
