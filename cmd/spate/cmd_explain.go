@@ -19,7 +19,8 @@ func newExplainCommand() *cobra.Command {
 		Use:   "explain DEVICE",
 		Short: "Say which server would serve a device, and why",
 		Long: `Say which vDisk and version a device would get if it logged in now, which server would serve it, and for each other
-server why not. DEVICE is a name of the farm file, a MAC address, or the label of a target that is served.
+server why not. Where servers run boot services, say also what the device would boot if it were switched on, and what
+each server last did for it. DEVICE is a name of the farm file, the label of a target that is served, or any MAC address.
 ` + whereHelp + `
 
 Exit codes: 0 a server would serve it, 1 failed, 2 wrong usage, 3 it would be refused, 4 no server could be asked.`,
@@ -35,6 +36,9 @@ Exit codes: 0 a server would serve it, 1 failed, 2 wrong usage, 3 it would be re
 			e, err := s.Explain(c.Context(), args[0])
 			if err != nil {
 				return report(err)
+			}
+			for _, name := range e.BootMissing {
+				fmt.Fprintf(c.ErrOrStderr(), "warning: %s did not answer in time, what it did for the device is not told\n", name)
 			}
 			if asJSON {
 				err = printJSON(c.OutOrStdout(), e)
@@ -86,4 +90,5 @@ func printExplanation(w io.Writer, e farm.Explanation) {
 		fmt.Fprintln(w)
 		t.write(w)
 	}
+	printBoot(w, e)
 }

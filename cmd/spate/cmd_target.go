@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -33,6 +34,7 @@ func newTargetListCommand(n *connection) *cobra.Command {
 		Short: "List the targets that any live server serves",
 		Long: `List the targets that any live server serves, with what they have measured themselves.
 
+BOOT           from power-on, as far as it was seen, to the start of the system on the vDisk; --json has the stages
 RETRIES        what the target had to ask for again: lost or late on the network, or put off by a busy server
 ROUND TRIP     time to the server and back, smoothed
 LONGEST PAUSE  the longest that a read of the target has waited in this session
@@ -81,7 +83,7 @@ func printTargets(w io.Writer, all []farm.TargetInfo) {
 		return
 	}
 	t := table{head: []string{
-		"DEVICE", "LABEL", "COLLECTION", "SERVER", "VDISK", "ADDRESS", "SINCE", "SENT", "RETRIES", "ROUND TRIP", "LONGEST PAUSE", "MOVES",
+		"DEVICE", "LABEL", "COLLECTION", "SERVER", "VDISK", "ADDRESS", "SINCE", "BOOT", "SENT", "RETRIES", "ROUND TRIP", "LONGEST PAUSE", "MOVES",
 	}}
 	servers := map[string]bool{}
 	for _, x := range all {
@@ -90,7 +92,11 @@ func printTargets(w io.Writer, all []farm.TargetInfo) {
 		if x.RTT > 0 {
 			trip = short(x.RTT)
 		}
-		t.add(x.Device, x.Label, x.Collection, x.Server, fmt.Sprintf("%s@%d", x.VDisk, x.Version), x.Addr.String(), long(x.Since), amount(float64(x.Sent)),
+		boot := ""
+		if x.Boot != nil {
+			boot = short(time.Duration(x.Boot.Total) * time.Millisecond)
+		}
+		t.add(x.Device, x.Label, x.Collection, x.Server, fmt.Sprintf("%s@%d", x.VDisk, x.Version), x.Addr.String(), long(x.Since), boot, amount(float64(x.Sent)),
 			strconv.FormatUint(uint64(x.Lost)+uint64(x.Late)+uint64(x.Busy), 10), trip, short(x.Pause), strconv.FormatUint(uint64(x.Failovers), 10))
 	}
 	t.write(w)

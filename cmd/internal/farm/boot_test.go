@@ -18,6 +18,7 @@ import (
 
 	"github.com/spate-project/spate/bootsvc"
 	"github.com/spate-project/spate/cmd/internal/bootline"
+	"github.com/spate-project/spate/stream/wire"
 	"github.com/spate-project/spate/vdisk"
 )
 
@@ -99,34 +100,41 @@ func TestWhatAMachineBootsIsDecidedWithReasons(t *testing.T) {
 			}
 		}, known},
 	}
-	facts := bootFacts{key: "spate1key", here: netip.MustParseAddrPort("192.0.2.11:6980")}
 	var b strings.Builder
 	for _, c := range cases {
-		v := bootWorld(t, c.change)
-		e := shown(v.boot(c.mac, facts))
-		fmt.Fprintf(&b, "# %s\n%s\n", c.name, e.Why)
-		for _, row := range []struct {
-			name  string
-			there bool
-			value any
-		}{{"refusal", e.Refusal != "", e.Refusal}, {"silent", e.Silent, true}, {"local", e.Local, true}, {"address", e.Address != "", e.Address},
-			{"hostname", e.Hostname != "", e.Hostname}, {"timeout", e.Timeout > 0, e.Timeout}, {"local disk", e.LocalDisk, true}, {"local default", e.LocalDefault, true}, {"secure boot", e.SecureBoot, true}} {
-			if row.there {
-				fmt.Fprintf(&b, "  %s: %v\n", row.name, row.value)
-			}
-		}
-		for _, x := range e.Choices {
-			fmt.Fprintf(&b, "  - %s default %t\n    %s\n", x.Title, x.Default, x.Missing)
-			if len(x.CommandLine) < 500 {
-				fmt.Fprintf(&b, "    %s\n", x.CommandLine)
-			}
-			if _, mistakes := bootline.Parse(x.CommandLine); x.Missing == "" && mistakes != nil {
-				t.Errorf("%s: a machine cannot read its command line: %q", c.name, mistakes)
-			}
-		}
-		b.WriteByte('\n')
+		fmt.Fprintf(&b, "# %s\n", c.name)
+		writeEntry(t, &b, shown(bootWorld(t, c.change).boot(c.mac, bootFacts{key: "spate1key"})))
 	}
 	golden(t, "boot.golden", b.String())
+}
+
+// writeEntry writes an entry as the golden file has it.
+func writeEntry(t *testing.T, b *strings.Builder, e BootEntry) {
+	fmt.Fprintln(b, e.Why)
+	for _, row := range []struct {
+		name  string
+		there bool
+		value any
+	}{{"refusal", e.Refusal != "", e.Refusal}, {"silent", e.Silent, true}, {"local", e.Local, true}, {"address", e.Address != "", e.Address},
+		{"hostname", e.Hostname != "", e.Hostname}, {"timeout", e.Timeout > 0, e.Timeout}, {"local disk", e.LocalDisk, true},
+		{"local default", e.LocalDefault, true}, {"secure boot", e.SecureBoot, true}} {
+		if row.there {
+			fmt.Fprintf(b, "  %s: %v\n", row.name, row.value)
+		}
+	}
+	for _, x := range e.Choices {
+		fmt.Fprintf(b, "  - %s, default %t\n", x.Title, x.Default)
+		if x.Missing != "" {
+			fmt.Fprintf(b, "    missing: %s\n", x.Missing)
+		}
+		if x.CommandLine != "" && len(x.CommandLine) < 500 {
+			fmt.Fprintf(b, "    %s\n", x.CommandLine)
+		}
+		if _, mistakes := bootline.Parse(x.CommandLine); x.Missing == "" && mistakes != nil {
+			t.Errorf("a machine cannot read its command line: %q", mistakes)
+		}
+	}
+	b.WriteByte('\n')
 }
 
 // The script asks this server first and the dead ones last.
@@ -236,12 +244,44 @@ func TestWhatIsRememberedOfMachinesIsBounded(t *testing.T) {
 	if len(events) != maxMachineEvents || seen != maxMachines+10 || len(events[0].Text) != maxEventBytes || !strings.HasPrefix(events[maxMachineEvents-1].Text, fmt.Sprint(maxMachines+9)) {
 		t.Errorf("%d of %d events, the last %.20q", len(events), seen, events[len(events)-1].Text)
 	}
-	if _, ok := m.start(MAC{2, 0, 0, 0, 0, 5}); ok {
+	if _, seen := m.events(MAC{2, 0, 0, 0, 0, 5}); seen != 0 {
 		t.Error("the machine heard of first is still remembered")
 	}
-	began, _ := m.start(MAC{2, 1})
-	m.note(now.Add(newStart+1), bootsvc.Event{MAC: bootsvc.MAC{2, 1}, Text: "again"})
-	if again, _ := m.start(MAC{2, 1}); again.Equal(began) {
-		t.Error("a machine that starts again is taken to have started long ago")
+}
+
+// Power-on counts from the first that a server heard of a machine. What its system does later with DHCP changes nothing,
+// and what cannot be of this start is not told.
+func TestTheBootTimeCountsFromTheFirstThatWasHeardOfTheMachine(t *testing.T) {
+	var m machines
+	mac, on := bootsvc.MAC{2, 1}, time.Unix(1000, 0)
+	times := func(now time.Time, change func(*TargetInfo)) BootTimes {
+		b := bootTimesOf(wire.BootTimes{NetworkMS: 1500, LogInMS: 2000, InitMS: 4000})
+		target := TargetInfo{MAC: MAC(mac), Since: 3 * time.Second, Boot: b}
+		if change != nil {
+			change(&target)
+		}
+		m.addFirmware(now, &target)
+		return *b
+	}
+	m.note(on.Add(-time.Hour), bootsvc.Event{MAC: mac, Text: "another start", Script: true})
+	m.note(on, bootsvc.Event{MAC: mac, Text: "discover"})
+	m.note(on.Add(3*time.Second), bootsvc.Event{MAC: mac, Text: "script", Script: true})
+	// The kernel started 5 s after power-on: the session is 3 s old and began at 2 s.
+	now := on.Add(10 * time.Second)
+	if b := times(now, func(x *TargetInfo) { x.Resumed = true }); b.Firmware != 0 || b.Total != 4000 {
+		t.Errorf("a session that is not the first of its start: %+v", b)
+	}
+	if b := times(now.Add(-3*time.Second), nil); b.Firmware != 0 {
+		t.Errorf("a kernel that started before its script was loaded: %+v", b)
+	}
+	if b := times(now.Add(longestFirmware), nil); b.Firmware != 0 {
+		t.Errorf("a session of another start: %+v", b)
+	}
+	if b := times(now, nil); b.Firmware != 5000 || b.Total != 9000 {
+		t.Errorf("%+v, want 5 s and 9 s", b)
+	}
+	m.note(on.Add(time.Hour), bootsvc.Event{MAC: mac, Text: "renewed"})
+	if b := times(on.Add(2*time.Hour), func(x *TargetInfo) { x.Resumed = true }); b.Firmware != 5000 {
+		t.Errorf("after its lease was renewed and it has moved: %+v", b)
 	}
 }

@@ -44,9 +44,12 @@ type machine struct {
 	events []BootEvent // oldest first
 	seen   int         // all that ever happened
 	last   time.Time
-	// began is when the machine was first heard of at its present start, script when it asked for its script; zero when
-	// it has not.
-	began, script time.Time
+	// began is when the machine was first heard of after a silence: at a start, or because its system renews its lease.
+	began time.Time
+	// start is began as of when the machine last asked for its script, at script: that was a start. firmware is how long
+	// it took until the kernel ran; 0 when that is not known.
+	start, script time.Time
+	firmware      time.Duration
 }
 
 // note takes an event. It returns whether the same happened just before.
@@ -69,10 +72,10 @@ func (m *machines) note(now time.Time, e bootsvc.Event) (again bool) {
 	m.recent.MoveToFront(at)
 	one := at.Value.(*machine)
 	if one.began.IsZero() || now.Sub(one.last) > newStart {
-		one.began, one.script = now, time.Time{}
+		one.began = now
 	}
 	if e.Script {
-		one.script = now
+		one.start, one.script, one.firmware = one.began, now, 0
 	}
 	one.last = now
 	one.seen++
@@ -102,15 +105,4 @@ func (m *machines) events(mac MAC) ([]BootEvent, int) {
 	}
 	one := at.Value.(*machine)
 	return slices.Clone(one.events), one.seen
-}
-
-// start returns when a machine was first heard of at its present start; false when it was not.
-func (m *machines) start(mac MAC) (began time.Time, ok bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	at := m.all[mac]
-	if at == nil {
-		return time.Time{}, false
-	}
-	return at.Value.(*machine).began, true
 }

@@ -88,6 +88,10 @@ type TargetInfo struct {
 	RTT       time.Duration `json:"round_trip_ns"`
 	Packet    int           `json:"packet_bytes"`
 	Failovers uint32        `json:"failovers"`
+	// Resumed says that the target was served before this session began: it has moved here.
+	Resumed bool `json:"resumed,omitempty"`
+	// Boot is nil for a target that did not boot from its vDisk.
+	Boot *BootTimes `json:"boot,omitempty"`
 }
 
 // VDiskList is what VDisks returns.
