@@ -5,7 +5,7 @@ PROGRAMS  := $(patsubst %/main.go,./%,$(wildcard cmd/*/main.go))
 LINT      := go tool -modfile=.ci/tools/go.mod golangci-lint
 FOLDERS   := $(filter-out build/,$(wildcard */))
 RUNNER    := go run ./cmd/internal/repotest/runner
-TAGS      := timed,system
+TAGS      := timed,system,e2e
 
 SEEDS ?= 300
 SEED  ?= 1
@@ -13,7 +13,7 @@ TIME  ?= 5s
 CYCLES ?= 100
 
 help: ## this list
-	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1 ## /p' $(firstword $(MAKEFILE_LIST)) | awk -F' ## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## /\1 ## /p' $(firstword $(MAKEFILE_LIST)) | awk -F' ## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 build: ## the programs, static and stripped, into build/
 	@mkdir -p build
@@ -64,6 +64,12 @@ plain: ## second pass: all tests without -race, those of allocations among them
 system: build ## tests with real processes and virtual machines (build tag system), one package at a time
 	@$(RUNNER) tagged system -timeout 20m
 
+e2e: build ## all real machines: every firmware, failures while they boot, bad networks (build tag e2e); half an hour
+	@$(RUNNER) test -tags e2e,system -count 1 -p 1 -timeout 90m ./cmd/internal/e2e
+
+bench-boot: build ## power-on to a working system beside dnsmasq, nbd-server and busybox; table and build/bench-boot.json
+	@go run ./cmd/internal/bootbench
+
 timed: build ## tests that measure time (build tag timed), alone on the machine
 	@$(RUNNER) tagged timed -timeout 20m
 
@@ -85,5 +91,5 @@ generate: ## generated files, and the golden files of all tests (read the diff)
 
 FORCE:
 
-.PHONY: FORCE help build run chaos chaos-check bench demo-check test short fmt vet lint race plain system timed sim fuzz cover generate
+.PHONY: FORCE help build run chaos chaos-check bench bench-boot demo-check test short fmt vet lint race plain system e2e timed sim fuzz cover generate
 .DEFAULT_GOAL := help

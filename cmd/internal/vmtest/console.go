@@ -25,7 +25,7 @@ const (
 
 // Line is a line of a console, without escape codes.
 type Line struct {
-	At   time.Duration // from power-on to its first byte
+	At   time.Duration // from power-on to its last byte
 	Text string
 }
 
@@ -114,9 +114,7 @@ func (c *Console) write(p []byte) {
 	defer c.mu.Unlock()
 	var text bytes.Buffer
 	flush := func() {
-		if c.part.Text == "" {
-			c.part.At = time.Since(c.started)
-		}
+		c.part.At = time.Since(c.started)
 		c.part.Text += text.String()
 		text.Reset()
 	}

@@ -106,6 +106,9 @@ func (b *Bridge) Close() {
 	}
 }
 
+// Within runs f with the calling thread in the namespace of the far end: sockets that f opens and processes that it starts live there.
+func (l *Link) Within(f func() error) error { return l.within(f) }
+
 // within runs f with the calling thread in the namespace of the far end: processes that f starts live there.
 func (l *Link) within(f func() error) error {
 	runtime.LockOSThread()

@@ -1,0 +1,43 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/spate-project/spate/cmd/internal/vmlab"
+)
+
+// The chain that Spate is compared with works as it should: what is measured against it is measured against something.
+func TestThePeerBootsToAWorkingSystem(t *testing.T) {
+	system := vmlab.System(t)
+	l := vmlab.New(t)
+	p, err := l.Peer(system, "console=ttyS0 loglevel=4 panic=-1 init=/spate/init spate.test=agent")
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(p.Said())
+		}
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := l.Boot(vmlab.Hardware{})
+	m.WaitMark("initramfs", toInit)
+	m.WaitMark("init ", toInit)
+	m.WaitMark("multi-user", toSystem)
+	if l := m.WaitMark("settled", toSystem); !strings.Contains(l.Text, "state=running failed=[]") {
+		t.Error(l.Text)
+	}
+	n, err := m.Tap.Count()
+	t.Logf("%+v, %v", n, err)
+	if n.BytesToMachine < 30<<20 || n.PacketsToMachine < n.BytesToMachine/1600 {
+		t.Errorf("the cable carried %+v", n)
+	}
+	if out := m.MustRun("findmnt -no FSTYPE /", seconds); out != "overlay" {
+		t.Errorf("the root is %q", out)
+	}
+}

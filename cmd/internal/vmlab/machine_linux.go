@@ -1,0 +1,231 @@
+package vmlab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/spate-project/spate/cmd/internal/vmtest"
+)
+
+// Firmware is what a machine wakes up with.
+type Firmware int
+
+// The kinds of firmware.
+const (
+	BIOS       Firmware = iota
+	UEFI                // boots by PXE: DHCP, TFTP
+	UEFIHTTP            // boots by HTTP only
+	SecureBoot          // UEFI that runs signed programs only
+)
+
+// ovmf is where Debian puts UEFI firmware for QEMU.
+const ovmf = "/usr/share/OVMF/"
+
+// Hardware is what a machine is made of.
+type Hardware struct {
+	Name     string // for people and files; empty: the number of the machine
+	Memory   int    // MiB; 0: 768
+	CPU      string // model; empty: the standard one, which has no AES instructions
+	Firmware Firmware
+	Card     string // QEMU's name; empty: virtio-net-pci
+	// ROM leaves iPXE in the card, where QEMU puts it; UEFI firmware uses its own driver then only if there is none.
+	ROM bool
+	// Reboot lets the machine start again when it resets itself; otherwise that is its end.
+	Reboot bool
+}
+
+// Machine is a machine that runs. Its methods may be called from any goroutine, those that return what the machine says to a
+// command from one at a time.
+type Machine struct {
+	*vmtest.Console
+	Name string
+	MAC  string
+	Tap  *Tap
+
+	cmd     *exec.Cmd
+	input   io.WriteCloser
+	monitor *monitor
+	agent   *agent
+	leave   func()
+}
+
+// Boot switches a machine on. It waits for its turn while too many machines run on this computer. Somebody must call Kill, or
+// Close of the network.
+func (n *Network) Boot(ctx context.Context, h Hardware) (*Machine, error) {
+	tap, err := n.tap()
+	if err != nil {
+		return nil, err
+	}
+	return n.BootOn(ctx, tap, h)
+}
+
+// BootOn is Boot with a cable that is there already.
+func (n *Network) BootOn(ctx context.Context, tap *Tap, h Hardware) (*Machine, error) {
+	number := len(n.machines) + 1
+	if h.Name == "" {
+		h.Name = "machine" + strconv.Itoa(number)
+	}
+	m := &Machine{Name: h.Name, MAC: fmt.Sprintf("52:54:00:77:00:%02x", number), Tap: tap}
+	args, err := h.arguments(n.dir, tap.Name, m.MAC)
+	if err != nil {
+		return nil, err
+	}
+	if m.leave, err = vmtest.Place(ctx); err != nil {
+		return nil, err
+	}
+	if err := m.start(args); err != nil {
+		m.leave()
+		return nil, fmt.Errorf("switch %s on: %w", h.Name, err)
+	}
+	n.machines = append(n.machines, m)
+	return m, nil
+}
+
+// Cable makes a network cable for BootOn.
+func (n *Network) Cable() (*Tap, error) { return n.tap() }
+
+// The file descriptors of QEMU that lead to us.
+const (
+	monitorFD = 3
+	agentFD   = 4
+)
+
+// arguments are those of QEMU. Files of the machine go into dir.
+func (h Hardware) arguments(dir, tap, mac string) ([]string, error) {
+	memory := h.Memory
+	if memory == 0 {
+		memory = 768
+	}
+	card := h.Card
+	if card == "" {
+		card = "virtio-net-pci"
+	}
+	device := fmt.Sprintf("%s,netdev=n0,mac=%s", card, mac)
+	if strings.HasPrefix(card, "virtio") { // packets as they go over a wire
+		for _, f := range []string{"host_tso4", "host_tso6", "host_ecn", "host_ufo", "guest_tso4", "guest_tso6", "guest_ecn", "guest_ufo"} {
+			device += "," + f + "=off"
+		}
+	}
+	if !h.ROM && h.Firmware != BIOS {
+		device += ",romfile="
+	}
+	args := []string{"-name", h.Name, "-accel", "tcg", "-m", strconv.Itoa(memory), "-nodefaults", "-display", "none", "-boot", "n",
+		"-chardev", "socket,id=monitor,fd=" + strconv.Itoa(monitorFD), "-mon", "chardev=monitor,mode=control",
+		"-serial", "stdio", "-chardev", "socket,id=agent,fd=" + strconv.Itoa(agentFD), "-serial", "chardev:agent",
+		"-netdev", "tap,id=n0,ifname=" + tap + ",script=no,downscript=no", "-device", device}
+	if h.CPU != "" {
+		args = append(args, "-cpu", h.CPU)
+	}
+	if !h.Reboot {
+		args = append(args, "-no-reboot")
+	}
+	more, err := h.firmware(dir)
+	return append(args, more...), err
+}
+
+// firmware are the arguments by which QEMU knows the firmware. A UEFI machine has a copy of the variables of its own.
+func (h Hardware) firmware(dir string) ([]string, error) {
+	if h.Firmware == BIOS {
+		return []string{"-machine", "pc,graphics=off"}, nil
+	}
+	code, vars, machine := "OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd", "q35"
+	var more []string
+	switch h.Firmware {
+	case SecureBoot:
+		code, vars, machine = "OVMF_CODE_4M.ms.fd", "OVMF_VARS_4M.ms.fd", "q35,smm=on"
+		more = append(more, "-global", "driver=cfi.pflash01,property=secure,value=on")
+	case UEFIHTTP:
+		more = append(more, "-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n")
+	}
+	content, err := os.ReadFile(ovmf + vars)
+	if err != nil {
+		return nil, err
+	}
+	own := filepath.Join(dir, h.Name+".vars.fd")
+	return append(more, "-machine", machine, "-device", "virtio-rng-pci", "-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n",
+		"-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+ovmf+code, "-drive", "if=pflash,format=raw,unit=1,file="+own), os.WriteFile(own, content, 0o600)
+}
+
+// start starts QEMU.
+func (m *Machine) start(args []string) (err error) {
+	m.cmd = exec.Command("qemu-system-x86_64", args...)
+	// Should we be killed, so is the machine.
+	m.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	var ours [2]*os.File
+	for i, name := range []string{"monitor", "agent"} {
+		pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
+		if err != nil {
+			return err
+		}
+		theirs := os.NewFile(uintptr(pair[1]), name)
+		defer theirs.Close()
+		ours[i] = os.NewFile(uintptr(pair[0]), name)
+		m.cmd.ExtraFiles = append(m.cmd.ExtraFiles, theirs)
+	}
+	m.monitor, m.agent = newMonitor(ours[0]), newAgent(ours[1])
+	if m.input, err = m.cmd.StdinPipe(); err != nil {
+		return err
+	}
+	out, err := m.cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	m.cmd.Stderr = m.cmd.Stdout
+	m.Console = vmtest.NewConsole()
+	if err := m.cmd.Start(); err != nil {
+		return err
+	}
+	go m.Read(out, m.cmd.Wait) // ends with QEMU, which Kill ends
+	return nil
+}
+
+// Type types on the keyboard of the serial console.
+func (m *Machine) Type(text string) error {
+	if _, err := io.WriteString(m.input, text); err != nil {
+		return fmt.Errorf("the machine has no ear for its keyboard: %w", err)
+	}
+	return nil
+}
+
+// Press presses the power button: a system that listens shuts down.
+func (m *Machine) Press(ctx context.Context) error { return m.monitor.do(ctx, "system_powerdown") }
+
+// Reset presses the reset button. A machine without Reboot ends.
+func (m *Machine) Reset(ctx context.Context) error { return m.monitor.do(ctx, "system_reset") }
+
+// Run has a command line run by the shell in the system, and returns what it wrote. The system listens where it was
+// booted with spate.test=agent (vmtest.System). A status other than 0 is an error.
+func (m *Machine) Run(ctx context.Context, line string) (out string, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() { // ends with ctx
+		if m.AwaitEnd(ctx) == nil {
+			cancel(errors.New("the machine ended"))
+		}
+	}()
+	out, err = m.agent.run(ctx, line)
+	if err != nil {
+		return out, fmt.Errorf("%s: %w\n%s\nthe end of the console:\n%s", line, err, out, m.Tail())
+	}
+	return out, nil
+}
+
+// Kill pulls the plug. The machine's place is free for another one.
+func (m *Machine) Kill() {
+	_ = m.cmd.Process.Kill() // of one that has ended: nothing happens
+	_ = m.AwaitEnd(context.Background())
+	m.leave()
+	m.monitor.close()
+	m.agent.close()
+}
+
+// PID is that of QEMU.
+func (m *Machine) PID() int { return m.cmd.Process.Pid }

@@ -1,0 +1,115 @@
+package vmlab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/spate-project/spate/cmd/internal/system/lab"
+)
+
+const (
+	// bridge is what package lab calls its own.
+	bridge = "lab0"
+	// Gateway is the address of the network on our side; machines and servers are in the same /24.
+	Gateway = "10.177.0.1"
+	// pool is what DHCP servers of the lab give out. Servers have lower addresses.
+	pool = "10.177.0.100-10.177.0.199"
+	// capturedBytes of each packet are kept.
+	capturedBytes = "400"
+	// captured packets are those of booting, and few.
+	captured = "arp or icmp or port 67 or port 68 or port 69 or port 4011"
+)
+
+// Network is one Ethernet segment. It is used by one goroutine.
+type Network struct {
+	*lab.Bridge
+	dir      string
+	taps     int
+	machines []*Machine
+	router   *lab.Process
+	capture  *lab.Process
+}
+
+// NewNetwork makes the network in the namespace of this process, which Enclose made. Files are put into dir. There is a
+// router advertisement on it, as in most networks: iPXE waits 13 s for one where there is none. Somebody must call Close, also after
+// an error.
+func NewNetwork(dir string) (*Network, error) {
+	n := &Network{dir: dir}
+	var err error
+	if n.Bridge, err = lab.NewBridge(dir); err != nil {
+		return n, err
+	}
+	if _, err := command("ip -6 addr add fd77::1/64 dev " + bridge + " nodad"); err != nil {
+		return n, err
+	}
+	n.router, err = lab.Spawn{Name: "router", Args: []string{"dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-hosts", "--no-resolv",
+		"--port=0", "--interface=" + bridge, "--bind-interfaces", "--user=root", "--pid-file", "--log-facility=-",
+		"--dhcp-leasefile=" + filepath.Join(dir, "router.leases"), "--enable-ra", "--dhcp-range=fd77::,ra-only"}}.Start()
+	if err != nil {
+		return n, err
+	}
+	n.capture, err = lab.Spawn{Name: "capture", Args: []string{"tcpdump", "-i", bridge, "-U", "-Z", "root", "-s", capturedBytes, "-w", n.captureFile(), captured}}.Start()
+	return n, err
+}
+
+func (n *Network) captureFile() string { return filepath.Join(n.dir, "boot.pcap") }
+
+// Packets tells the last packets by which machines found their way: DHCP, TFTP, ARP and ICMP.
+func (n *Network) Packets(last int) string {
+	out, err := lab.Run(context.Background(), "tcpdump", "-nn", "-tttt", "-v", "-r", n.captureFile())
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	return strings.Join(lines[max(0, len(lines)-last):], "\n")
+}
+
+// Plug makes a place for a server. It sends packets as they go over a wire.
+func (n *Network) Plug() (*lab.Link, error) {
+	l, err := n.Bridge.Plug()
+	if err != nil {
+		return nil, err
+	}
+	return l, l.Within(func() error {
+		_, err := command("ethtool -K eth0 gso off tso off tx-udp-segmentation off")
+		return err
+	})
+}
+
+// Close switches off all machines and removes the network.
+func (n *Network) Close() error {
+	var all []error
+	for _, m := range n.machines {
+		m.Kill()
+	}
+	for _, p := range []*lab.Process{n.capture, n.router} {
+		if p != nil {
+			all = append(all, p.End())
+		}
+	}
+	if n.Bridge == nil {
+		return errors.Join(all...)
+	}
+	n.Bridge.Close()
+	// The pairs go with the namespaces of their far ends, but later: their names must be free for the next network.
+	links, err := netlink.LinkList()
+	all = append(all, err)
+	for _, l := range links {
+		if strings.HasPrefix(l.Attrs().Name, "lab") {
+			if err := netlink.LinkDel(l); err != nil && !errors.As(err, &netlink.LinkNotFoundError{}) && !gone(err) {
+				all = append(all, fmt.Errorf("remove %s: %w", l.Attrs().Name, err))
+			}
+		}
+	}
+	return errors.Join(all...)
+}
+
+// command runs a command whose words have no spaces.
+func command(line string) (string, error) {
+	return lab.Run(context.Background(), strings.Fields(line)...)
+}
