@@ -325,11 +325,15 @@ func (c *Client) Snapshot() Snapshot {
 	return c.engine.Snapshot()
 }
 
-// SetBoot says when the machine reached which stage of its boot; each status message to a server tells it from now on.
+// SetBoot says when the machine reached which stage of its boot. The server that serves is told within
+// seconds, and each later one, too: see SessionView.Status.
 func (c *Client) SetBoot(t wire.BootTimes) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.engine.SetBoot(t)
+	c.engine.SetBoot(c.now(), t)
+	if c.served {
+		c.armLocked()
+	}
 }
 
 // Offloads tells what the socket does in one call.

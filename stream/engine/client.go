@@ -147,9 +147,6 @@ func (c *Client) Start(now Instant) {
 	c.flush(now)
 }
 
-// SetBoot says when the machine reached which stage of its boot, for the status messages from now on.
-func (c *Client) SetBoot(t wire.BootTimes) { c.boot = t }
-
 // Disk describes the vDisk, once EventServing has come.
 func (c *Client) Disk() wire.Disk { return c.disk }
 

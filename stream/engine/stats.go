@@ -76,6 +76,14 @@ func (c *Client) Snapshot() Snapshot {
 	return s
 }
 
+// SetBoot says when the machine reached which stage of its boot. The server is told soon, and by each status message.
+func (c *Client) SetBoot(now Instant, t wire.BootTimes) {
+	c.boot = t
+	if p := c.current; p != nil {
+		p.statusAt = earlier(p.statusAt, now.Add(statusSoon))
+	}
+}
+
 func (c *Client) wireStatus(p *path) wire.Status {
 	return wire.Status{
 		Bytes: c.stats.Bytes, Reads: c.stats.Reads, Lost: c.stats.Lost, Late: c.stats.Late, Busy: c.stats.Busy,
