@@ -120,7 +120,8 @@ func TestAVersionCarriesItsBootFiles(t *testing.T) {
 				off := rng.IntN(len(imageBytes))
 				p := make([]byte, rng.IntN(200<<10))
 				n, err := f.ReadAt(p, int64(off))
-				if want := min(len(p), len(imageBytes)-off); n != want || (err == io.EOF) != (want < len(p)) || err != nil && err != io.EOF ||
+				ended := errors.Is(err, io.EOF)
+				if want := min(len(p), len(imageBytes)-off); n != want || ended != (want < len(p)) || err != nil && !ended ||
 					!bytes.Equal(p[:n], imageBytes[off:off+n]) {
 					t.Errorf("%d bytes at %d: %d, %v", len(p), off, n, err)
 				}
@@ -128,7 +129,7 @@ func TestAVersionCarriesItsBootFiles(t *testing.T) {
 		})
 	}
 	readers.Wait()
-	if n, err := f.ReadAt(make([]byte, 1), f.Size()); n != 0 || err != io.EOF {
+	if n, err := f.ReadAt(make([]byte, 1), f.Size()); n != 0 || !errors.Is(err, io.EOF) {
 		t.Errorf("behind the end: %d, %v", n, err)
 	}
 	if _, err := f.ReadAt(make([]byte, 1), -1); err == nil {

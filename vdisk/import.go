@@ -67,6 +67,9 @@ func (s *Summary) String() string {
 	} else {
 		sum += " (all zeros)"
 	}
+	if s.Boot.Kernel.Size > 0 {
+		sum += ", boots with its own kernel"
+	}
 	return sum + ", root " + s.ID.Root.Short()
 }
 

@@ -119,6 +119,7 @@ type versionJSON struct {
 	Sealed    *time.Time   `json:"sealed,omitempty"`
 	Who       string       `json:"sealed_by,omitempty"`
 	Program   string       `json:"program,omitempty"`
+	Boot      *bootJSON    `json:"boot,omitempty"`
 	Damage    []damageJSON `json:"damage,omitempty"`
 }
 
@@ -131,7 +132,7 @@ func summaryJSON(s *vdisk.Summary) versionJSON {
 	return versionJSON{
 		Name: s.Name, Version: s.Number, Path: s.Path, Size: s.Shape.Size, Sector: s.Shape.SectorSize, Chunk: s.Shape.ChunkSize,
 		Codec: s.Codec.String(), Root: s.ID.Root.String(), Timestamp: s.ID.Timestamp, Disk: s.Logical.String(), File: s.File,
-		Stored: s.Stored, Zeros: s.ZeroBytes,
+		Stored: s.Stored, Zeros: s.ZeroBytes, Boot: bootOf(&s.Boot),
 	}
 }
 

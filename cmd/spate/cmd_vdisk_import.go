@@ -16,6 +16,7 @@ func newImportCommand() *cobra.Command {
 		o            vdisk.ImportOptions
 		codec, chunk string
 		size         string
+		boot         bootFlags
 		asJSON       bool
 	)
 	c := &cobra.Command{
@@ -32,10 +33,14 @@ meanwhile. Interrupting a pipe with Ctrl-C leaves nothing either. But a pipe can
 reached its end or died: a disk that is too short would be taken for the whole one. Where the size is known, give it
 with --size; where it is not, import from a file.
 
+With --kernel, --boot-image and --command-line the version carries what machines boot it with: that moves, is copied,
+and goes back to an earlier version together with the disk. Each version carries its own.
+
 Exit codes: 0 imported, 1 failed and nothing left behind, 2 wrong usage.`,
 		Example: `  spate vdisk import debian12.img --into /srv/vdisks
   spate vdisk import win11.vhdx --into /srv/vdisks --name win11 --new-version
   spate vdisk import /dev/vg0/golden --into /srv/vdisks --name golden
+  spate vdisk import debian12.img --into /srv/vdisks --kernel vmlinuz --boot-image boot.img --command-line "rootfstype=ext4"
   xzcat debian12.img.xz | spate vdisk import - --size 8G --name debian12 --into /srv/vdisks`,
 		Args: exactArgs(1, "IMAGE"),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -58,6 +63,9 @@ Exit codes: 0 imported, 1 failed and nothing left behind, 2 wrong usage.`,
 					return usageError("--size 0: an empty disk cannot be imported")
 				}
 			}
+			if o.Boot, err = boot.files(); err != nil {
+				return err
+			}
 			return runImport(c, o, asJSON)
 		},
 	}
@@ -69,6 +77,7 @@ Exit codes: 0 imported, 1 failed and nothing left behind, 2 wrong usage.`,
 	c.Flags().StringVar(&size, "size", "", "size that the disk must have, such as 8589934592 or 8G; else nothing is imported")
 	c.Flags().Uint32Var(&o.SectorSize, "sector", 0, "sector size of the disk, 512 or 4096 (default: the block device's, or 512)")
 	c.Flags().BoolVar(&o.NewVersion, "new-version", false, "the vDisk exists already, make this its next version")
+	boot.add(c)
 	jsonFlag(c, &asJSON)
 	_ = c.MarkFlagDirname("into")
 	_ = c.RegisterFlagCompletionFunc("codec", cobra.FixedCompletions(tree.Codecs(), cobra.ShellCompDirectiveNoFileComp))

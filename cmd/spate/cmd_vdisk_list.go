@@ -97,15 +97,15 @@ func inventoryJSON(inv *vdisk.Inventory) storeJSON {
 func printInventory(w io.Writer, inv *vdisk.Inventory) {
 	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	if len(inv.Replicas) > 0 {
-		fmt.Fprintln(t, "VDISK\tVERSION\tDISK\tSTORED\tCHUNK\tCODEC\tROOT\tSEALED\tSTATE")
+		fmt.Fprintln(t, "VDISK\tVERSION\tDISK\tSTORED\tCHUNK\tCODEC\tROOT\tSEALED\tBOOT\tSTATE")
 	}
 	for _, r := range inv.Replicas {
 		state := "ok"
 		if len(r.Damage) > 0 {
 			state = fmt.Sprintf("%s damaged", r.Damage[0].Part)
 		}
-		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%dK\t%v\t%s\t%s\t%s\n", r.Name, r.Number, vdisk.Bytes(r.Shape.Size), vdisk.Bytes(r.Stored),
-			r.Shape.ChunkSize>>10, r.Codec, r.ID.Root.Short(), r.When.Local().Format("2006-01-02 15:04"), state)
+		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%dK\t%v\t%s\t%s\t%s\t%s\n", r.Name, r.Number, vdisk.Bytes(r.Shape.Size), vdisk.Bytes(r.Stored),
+			r.Shape.ChunkSize>>10, r.Codec, r.ID.Root.Short(), r.When.Local().Format("2006-01-02 15:04"), bootWords(&r.Boot), state)
 	}
 	t.Flush()
 	if len(inv.Replicas) == 0 {
@@ -191,6 +191,11 @@ func printInfo(w io.Writer, i *vdisk.Info, damage []vdisk.Damage) {
 	row("timestamp", "%d (%s)", i.ID.Timestamp, timestampText(i.ID.Timestamp))
 	row("disk's hash", "%v (BLAKE3)", i.Logical)
 	row("sealed", "%s by %s, with %s", i.When.Local().Format("2006-01-02 15:04:05 MST"), i.Who, i.Program)
+	if b := &i.Boot; b.Any() {
+		row("kernel", "%s", bootFileWords(b.Kernel))
+		row("boot image", "%s", bootFileWords(b.Image))
+		row("command line", "%s", b.CommandLine)
+	}
 	for _, d := range damage {
 		row("damaged", "%s: %s", d.Part, d.Reason)
 	}

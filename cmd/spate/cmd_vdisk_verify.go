@@ -26,8 +26,8 @@ func newVerifyCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "verify [NAME[@VERSION]]... --store DIR | verify FILE...",
 		Short: "Read versions whole and check every byte",
-		Long: `Read versions whole: header and seal, every index page and every chunk against the root, and the disk's bytes
-against their hash. Without a name, every version in the store. Everything that is wrong is listed.
+		Long: `Read versions whole: header and seal, every index page and every chunk against the root, the disk's bytes
+against their hash, and what the version is booted with. Without a name, every version in the store. Everything that is wrong is listed.
 
 Exit codes: 0 all sound, 1 could not be verified, 2 wrong usage, 3 damage was found.`,
 		Example: `  spate vdisk verify --store /srv/vdisks
@@ -85,6 +85,7 @@ type verdictJSON struct {
 	Sound      bool         `json:"sound"`
 	Root       string       `json:"root,omitempty"`
 	Bytes      int64        `json:"bytes"`
+	Boot       int64        `json:"boot_bytes,omitempty"`
 	Complaints int          `json:"complaints"`
 	Damage     []damageJSON `json:"damage,omitempty"`
 	Error      string       `json:"error,omitempty"`
@@ -144,7 +145,8 @@ func verifyOne(c *cobra.Command, path string) (verdictJSON, error) {
 		p := newProgress(c.ErrOrStderr())
 		var r *vdisk.Report
 		if r, err = v.Verify(c.Context(), vdisk.VerifyOptions{Progress: p.show}); err == nil {
-			out.Sound, out.Bytes, out.Complaints, out.Damage = r.Sound(), r.Bytes, r.Complaints, damagesJSON(r.Damage)
+			out.Sound, out.Bytes, out.Boot = r.Sound(), r.Bytes, r.Boot
+			out.Complaints, out.Damage = r.Complaints, damagesJSON(r.Damage)
 			for _, d := range r.Damage {
 				if a := d.Remedy(v.Name(), v.Number(), path); !slices.Contains(out.advice, a) {
 					out.advice = append(out.advice, a)
@@ -178,7 +180,11 @@ func printVerdict(c *cobra.Command, v *verdictJSON) {
 		fmt.Fprintln(w, v.Error)
 		printAdvice(w, v.advice)
 	case v.Sound:
-		fmt.Fprintf(w, "%s version %d: sound, %s checked, root %s…, %.1f s\n", v.Name, v.Version, vdisk.Bytes(v.Bytes), v.Root[:8], v.Seconds)
+		boot := ""
+		if v.Boot > 0 {
+			boot = fmt.Sprintf(" and %s to boot it with", vdisk.Bytes(v.Boot))
+		}
+		fmt.Fprintf(w, "%s version %d: sound, %s%s checked, root %s…, %.1f s\n", v.Name, v.Version, vdisk.Bytes(v.Bytes), boot, v.Root[:8], v.Seconds)
 	default:
 		fmt.Fprintf(w, "%s version %d: DAMAGED, %s, file %s\n", v.Name, v.Version, count(v.Complaints, "complaint"), v.Path)
 		for _, d := range v.Damage {
