@@ -2,6 +2,7 @@ package nic
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -202,4 +203,16 @@ func nameServers(root string, l Lease) error {
 		return err
 	}
 	return nil
+}
+
+// LoadState reads StateFile.
+func LoadState() (l Lease, err error) {
+	b, err := os.ReadFile(StateFile)
+	if err != nil {
+		return l, err
+	}
+	if err := json.Unmarshal(b, &l); err != nil {
+		return l, fmt.Errorf("%s: %w", StateFile, err)
+	}
+	return l, nil
 }

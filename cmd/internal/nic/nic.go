@@ -4,9 +4,13 @@ package nic
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
+	"path/filepath"
+	"reflect"
 	"sync"
 	"time"
 )
@@ -19,12 +23,18 @@ type Want struct {
 	Static Static
 	// ResolvConf is the file that gets the name servers, such as /etc/resolv.conf of the boot image; empty: none.
 	ResolvConf string
+	// StateFile is a file that always has the lease as JSON, such as StateFile; empty: none.
+	StateFile string
 }
+
+// StateFile is where the lease is told to whoever hands the card over.
+const StateFile = "/run/spate/network.json"
 
 // Link is a card with an address. Its methods may be called from any goroutine.
 type Link struct {
 	line   func(string)
 	resolv string
+	state  string
 
 	mu    sync.Mutex // guards lease
 	lease Lease
@@ -37,7 +47,7 @@ type Link struct {
 // Up brings up a card and returns when it has an address. It never gives up: it says by line, which must not wait, what
 // it waits for. The only error is that of ctx.
 func Up(ctx context.Context, w Want, line func(string)) (*Link, error) {
-	l := &Link{line: line, resolv: w.ResolvConf}
+	l := &Link{line: line, resolv: w.ResolvConf, state: w.StateFile}
 	wait := patience{line: line}
 	for turn := 0; ; turn++ {
 		all, err := cards()
@@ -64,9 +74,9 @@ func Up(ctx context.Context, w Want, line func(string)) (*Link, error) {
 	}
 }
 
-// Adopt goes on with the card of an agent that has died. Nothing is sent before the lease must be renewed.
-func Adopt(lease Lease, line func(string)) *Link {
-	l := &Link{line: line, lease: lease}
+// Adopt goes on with the card of an agent that has died; of w only the files count. Nothing is sent before the lease must be renewed.
+func Adopt(lease Lease, w Want, line func(string)) *Link {
+	l := &Link{line: line, lease: lease, resolv: w.ResolvConf, state: w.StateFile}
 	l.newClient(lease)
 	return l
 }
@@ -125,7 +135,14 @@ func (l *Link) try(ctx context.Context, c card, w Want, only bool) (done bool, e
 func (l *Link) set(lease Lease) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if reflect.DeepEqual(l.lease, lease) {
+		return
+	}
 	l.lease = lease
+	if b, err := json.Marshal(lease); err == nil && l.state != "" {
+		_ = os.MkdirAll(filepath.Dir(l.state), 0o755)
+		_ = write(l.state, b, 0o644) // it is for the hand-over, which says what it misses
+	}
 }
 
 // awaitLink sets a card up and waits for its link, for a while only when it is one of several.

@@ -1,0 +1,171 @@
+package netboot
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/spate-project/spate/cmd/internal/bootimage/modules"
+)
+
+// loader loads the modules of the boot image. It belongs to one goroutine.
+type loader struct {
+	list *modules.List
+	line func(string)
+
+	done  map[string]bool // modules that were tried
+	seen  map[string]bool // devices whose modules were tried, by modalias
+	told  map[string]bool // network cards without a driver that were spoken of
+	begin time.Duration
+}
+
+// newLoader reads the list of the boot image. A boot image without one has everything built into its kernel.
+func newLoader(line func(string)) *loader {
+	l := &loader{list: &modules.List{}, line: line, done: map[string]bool{}, seen: map[string]bool{}, told: map[string]bool{}, begin: sinceStart()}
+	list, err := readList()
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		line("the boot image has no list of modules (" + modules.File + "): only what is built into the kernel can be used")
+	case err != nil:
+		line("modules: " + err.Error())
+	default:
+		l.list = list
+	}
+	if list != nil {
+		var u unix.Utsname
+		if err := unix.Uname(&u); err == nil {
+			if running := unix.ByteSliceToString(u.Release[:]); running != list.Kernel {
+				line(fmt.Sprintf("the boot image has the modules of kernel %s, but kernel %s runs: build the boot image for this kernel", list.Kernel, running))
+			}
+		}
+	}
+	return l
+}
+
+func readList() (*modules.List, error) {
+	f, err := os.Open(modules.File)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	list, err := modules.Parse(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", modules.File, err)
+	}
+	return list, nil
+}
+
+// base loads what every machine needs.
+func (l *loader) base() { l.load(l.list.Base...) }
+
+// load loads modules by their names, each once.
+func (l *loader) load(names ...string) {
+	for _, s := range l.list.Order(names...) {
+		if l.done[s.Name] {
+			continue
+		}
+		l.done[s.Name] = true
+		if err := insert(s.Path); err != nil && !s.Soft && !errors.Is(err, unix.ENODEV) {
+			l.line(fmt.Sprintf("module %s: %v", s.Name, err))
+		}
+	}
+}
+
+// insert loads the module in a file. One that is loaded already is no error.
+func insert(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	err = unix.FinitModule(int(f.Fd()), "", 0)
+	switch {
+	case errors.Is(err, unix.EEXIST):
+		return nil
+	case errors.Is(err, unix.ENOEXEC):
+		return fmt.Errorf("%s is not for this kernel (%w)", path, err)
+	case errors.Is(err, unix.ENOKEY), errors.Is(err, unix.EKEYREJECTED), errors.Is(err, unix.EPERM):
+		return fmt.Errorf("%s has no signature that this kernel takes; Secure Boot wants the distribution's own modules (%w)", path, err)
+	}
+	return err
+}
+
+// devices loads what the machine's devices ask for, until there are no new ones.
+func (l *loader) devices() {
+	for range mostRounds {
+		found, _ := filepath.Glob("/sys/bus/*/devices/*/modalias") // the pattern is right
+		fresh := false
+		for _, file := range found {
+			b, err := os.ReadFile(file)
+			alias := strings.TrimSpace(string(b))
+			if err != nil || alias == "" || l.seen[alias] {
+				continue
+			}
+			l.seen[alias], fresh = true, true
+			l.load(l.list.Match(alias)...)
+		}
+		if !fresh {
+			return
+		}
+	}
+}
+
+// orphans tells of network cards on PCI that have had no driver for a while.
+func (l *loader) orphans() {
+	if sinceStart()-l.begin < driverPatience {
+		return
+	}
+	found, _ := filepath.Glob("/sys/bus/pci/devices/*") // the pattern is right
+	for _, dir := range found {
+		if l.told[dir] || !strings.HasPrefix(attribute(dir, "class"), "0x02") {
+			continue
+		}
+		if _, err := os.Readlink(filepath.Join(dir, "driver")); err == nil {
+			continue
+		}
+		l.told[dir] = true
+		l.line(orphan(attribute(dir, "vendor"), attribute(dir, "device"), filepath.Base(dir), l.list.Match(attribute(dir, "modalias")), l.list.Kernel))
+	}
+}
+
+// orphan is the line about a card without a driver.
+func orphan(vendor, device, slot string, drivers []string, kernel string) string {
+	id := strings.TrimPrefix(vendor, "0x") + ":" + strings.TrimPrefix(device, "0x")
+	if len(drivers) > 0 {
+		return fmt.Sprintf("network card %s in slot %s is not taken by its driver %s; it may need firmware (spate bootimage build --firmware)", id, slot, strings.Join(drivers, ", "))
+	}
+	return fmt.Sprintf("network card %s in slot %s has no driver in the boot image: build one with all network drivers, or from a kernel package that has its driver (this one is %s)", id, slot, kernel)
+}
+
+func attribute(dir, name string) string {
+	b, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// Modprobe is what the kernel runs as /sbin/modprobe -q -- NAME when it wants a module by itself. It returns the exit status.
+func Modprobe(args []string) int {
+	list, err := readList()
+	if err != nil {
+		return 1
+	}
+	status := 1
+	for _, name := range args {
+		if strings.HasPrefix(name, "-") {
+			continue
+		}
+		for _, s := range list.Order(list.Resolve(name)...) {
+			if insert(s.Path) == nil {
+				status = 0
+			}
+		}
+	}
+	return status
+}

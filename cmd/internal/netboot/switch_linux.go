@@ -1,0 +1,143 @@
+package netboot
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/spate-project/spate/cmd/internal/bootline"
+)
+
+// candidates are the programs that may become the system's init, in the order in which they are tried; those of the kernel
+// when init= is not there or does not work.
+func candidates(line bootline.Line) []string {
+	all := []string{line.Init, "/sbin/init", "/etc/init", "/bin/init"}
+	if line.Shell {
+		all = append(all, "/bin/sh")
+	}
+	var out []string
+	for _, c := range all {
+		if c != "" && !slices.Contains(out, c) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// checkInit says what is wrong with a program in the mounted root, with symbolic links as the root means them.
+func checkInit(root, name string) error {
+	dir, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dir)
+	fd, err := unix.Openat2(dir, name, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return errors.New("is not there")
+	case err != nil:
+		return fmt.Errorf("cannot be opened: %w", err)
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	switch {
+	case st.Mode&unix.S_IFMT == unix.S_IFDIR:
+		return errors.New("is a folder")
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
+		return errors.New("is no file")
+	case st.Mode&0o111 == 0:
+		return errors.New("is not executable")
+	}
+	return nil
+}
+
+// switchRoot makes the mounted root the root of this process and of the kernel's helpers, and frees the memory of the
+// initramfs.
+func switchRoot() error {
+	old, err := unix.Open("/", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(old)
+	if err := moveMounts(); err != nil {
+		return err
+	}
+	if err := os.Chdir(newRoot); err != nil {
+		return err
+	}
+	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
+		return fmt.Errorf("move the root file system to /: %w", err)
+	}
+	if err := unix.Chroot("."); err != nil {
+		return err
+	}
+	if err := os.Chdir("/"); err != nil {
+		return err
+	}
+	empty(old)
+	return nil
+}
+
+// The magic numbers of file systems in memory (statfs(2)): nothing is deleted on any other.
+const (
+	ramfsMagic = 0x858458f6
+	tmpfsMagic = 0x01021994
+)
+
+// empty deletes what is in a folder of an initramfs, on its own file system only. What cannot be deleted costs memory, no more.
+func empty(dir int) {
+	var fs unix.Statfs_t
+	var st unix.Stat_t
+	if unix.Fstatfs(dir, &fs) != nil || int64(fs.Type) != ramfsMagic && int64(fs.Type) != tmpfsMagic || unix.Fstat(dir, &st) != nil {
+		return
+	}
+	emptyBelow(dir, uint64(st.Dev))
+}
+
+func emptyBelow(dir int, device uint64) {
+	fd, err := unix.Openat(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	f := os.NewFile(uintptr(fd), "initramfs")
+	defer f.Close()
+	names, _ := f.Readdirnames(-1) // what came is deleted
+	for _, name := range names {
+		var st unix.Stat_t
+		if unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil || uint64(st.Dev) != device {
+			continue
+		}
+		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			_ = unix.Unlinkat(dir, name, 0)
+			continue
+		}
+		// A folder in which something is mounted has the number of that file system, and was left alone above.
+		if sub, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0); err == nil {
+			emptyBelow(sub, device)
+			unix.Close(sub)
+		}
+		_ = unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
+	}
+}
+
+// execInit becomes the first of the programs that can be run. It returns only when none can; then every error is named.
+func execInit(names, args, environ []string) error {
+	var errs []error
+	for _, name := range names {
+		err := unix.Exec(name, append([]string{name}, args...), environ)
+		if errors.Is(err, unix.ENOENT) {
+			if _, there := os.Stat(name); there == nil {
+				err = errors.New("its interpreter (of its first line, or its dynamic linker) is missing")
+			}
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", path.Clean(name), err))
+	}
+	return errors.Join(errs...)
+}
