@@ -3,6 +3,7 @@ package blockdev
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"sync"
 )
 
@@ -20,16 +21,23 @@ type Notice struct {
 // else one block that comes and goes would be a notice each time.
 const clearedShare = 64
 
-// pool is the memory of a WriteCache, in blocks. Blocks that were given back are used again first.
+// pool is the memory of a WriteCache, in blocks. Blocks that were given back are used again first. Which blocks are free
+// nobody needs to remember: those that the map does not name.
+//
+// A reserve of free blocks keeps its memory, so that a write finds some when the machine has none left, and the kernel writes
+// pages out to get some.
 type pool struct {
 	data   *memory
-	stack  *memory // numbers of free blocks, four bytes each
+	stack  *memory // numbers of free blocks without memory, four bytes each
 	slots  slot    // in all
 	notice func(Notice)
+	low    chan struct{} // holds a token when the reserve should be filled up; closed by close
 
 	mu      sync.Mutex // guards what follows
 	next    slot       // the first that was never used
 	free    slot       // length of stack
+	ready   []slot     // free blocks of zeros that have their memory: the reserve, of this capacity at most
+	filling slot       // free blocks that are about to be ready
 	peak    slot
 	waiting int
 	freed   chan struct{} // closed when a block comes free while somebody waits
@@ -39,17 +47,16 @@ type pool struct {
 	said     bool       // guarded by noticeMu: the last notice was Full
 }
 
-func newPool(slots slot, notice func(Notice)) (*pool, error) {
-	data, err := newMemory(int64(slots) * CacheBlock)
-	if err != nil {
-		return nil, err
-	}
+// newPool makes a pool of the memory, of which every block is free and zero; it is the pool's from here on.
+func newPool(data *memory, slots, reserve slot, notice func(Notice)) (*pool, error) {
 	stack, err := newMemory(int64(slots) * 4)
 	if err != nil {
-		_ = data.free()
-		return nil, err
+		return nil, errors.Join(err, data.free())
 	}
-	return &pool{data: data, stack: stack, slots: slots, notice: notice, freed: make(chan struct{})}, nil
+	return &pool{
+		data: data, stack: stack, slots: slots, notice: notice, low: make(chan struct{}, 1),
+		ready: make([]slot, 0, min(reserve, slots)), freed: make(chan struct{}),
+	}, nil
 }
 
 // bytes is the memory of a block that was taken.
@@ -66,22 +73,113 @@ func (p *pool) take() (slot, bool) {
 	switch {
 	case p.closed:
 		return 0, false
+	case len(p.ready) > 0:
+		s = p.ready[len(p.ready)-1]
+		p.ready = p.ready[:len(p.ready)-1]
+		if len(p.ready) == cap(p.ready)/2 {
+			p.fillLocked()
+		}
+	default:
+		var ok bool
+		if s, ok = p.coldLocked(); !ok {
+			return 0, false
+		}
+	}
+	p.peak = max(p.peak, p.usedLocked())
+	return s, true
+}
+
+// coldLocked takes a free block that has no memory.
+func (p *pool) coldLocked() (s slot, ok bool) {
+	switch {
 	case p.free > 0:
 		p.free--
-		s = slot(binary.NativeEndian.Uint32(p.stack.bytes[4*int64(p.free):]))
+		return slot(binary.NativeEndian.Uint32(p.stack.bytes[4*int64(p.free):])), true
 	case p.next < p.slots:
-		s = p.next
 		p.next++
-	default:
-		return 0, false
+		return p.next - 1, true
 	}
-	p.peak = max(p.peak, p.next-p.free)
-	return s, true
+	return 0, false
+}
+
+func (p *pool) pushLocked(s slot) {
+	binary.NativeEndian.PutUint32(p.stack.bytes[4*int64(p.free):], uint32(s))
+	p.free++
+}
+
+// usedLocked is how many blocks are in use.
+func (p *pool) usedLocked() slot { return p.next - p.free - slot(len(p.ready)) - p.filling }
+
+func (p *pool) fillLocked() {
+	if p.closed {
+		return
+	}
+	select {
+	case p.low <- struct{}{}:
+	default:
+	}
+}
+
+// fillBatch is how many blocks get their memory at once.
+const fillBatch = 64
+
+// fill keeps the reserve full until close. Getting memory may take long; writes do not wait for it.
+func (p *pool) fill() {
+	for range p.low {
+		for p.fillSome() {
+		}
+	}
+}
+
+// fillSome gives a few blocks their memory, and says whether there may be more to do.
+func (p *pool) fillSome() bool {
+	var batch [fillBatch]slot
+	n := 0
+	p.mu.Lock()
+	for n < len(batch) && len(p.ready)+n < cap(p.ready) && !p.closed {
+		s, ok := p.coldLocked()
+		if !ok {
+			break
+		}
+		batch[n] = s
+		n++
+	}
+	p.filling += slot(n)
+	p.mu.Unlock()
+	for _, s := range batch[:n] {
+		clear(p.bytes(s))
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.filling -= slot(n)
+	for _, s := range batch[:n] {
+		if len(p.ready) < cap(p.ready) { // blocks given back may have come first
+			p.ready = append(p.ready, s)
+		} else {
+			p.pushLocked(s)
+		}
+	}
+	if n > 0 {
+		p.freedLocked()
+	}
+	return n > 0
+}
+
+// freedLocked wakes those who wait for a free block.
+func (p *pool) freedLocked() {
+	if p.waiting > 0 {
+		close(p.freed)
+		p.freed = make(chan struct{})
+	}
 }
 
 // give takes blocks back, with the memory they take up. Nobody may know their numbers any more.
 func (p *pool) give(slots []slot) {
 	if len(slots) == 0 {
+		return
+	}
+	if slots = p.keep(slots); len(slots) == 0 {
+		p.announce()
 		return
 	}
 	for i := 0; i < len(slots); {
@@ -94,15 +192,35 @@ func (p *pool) give(slots []slot) {
 	}
 	p.mu.Lock()
 	for _, s := range slots {
-		binary.NativeEndian.PutUint32(p.stack.bytes[4*int64(p.free):], uint32(s))
-		p.free++
+		p.pushLocked(s)
 	}
-	if p.waiting > 0 {
-		close(p.freed)
-		p.freed = make(chan struct{})
-	}
+	p.freedLocked()
 	p.mu.Unlock()
 	p.announce()
+}
+
+// keep puts blocks that are given back into the reserve, as far as it has room, and returns the others.
+func (p *pool) keep(slots []slot) []slot {
+	p.mu.Lock()
+	n := min(len(slots), cap(p.ready)-len(p.ready)-int(p.filling))
+	p.mu.Unlock()
+	if n <= 0 {
+		return slots
+	}
+	for _, s := range slots[:n] {
+		p.data.discardKept(int64(s) * CacheBlock)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range slots[:n] {
+		if len(p.ready) < cap(p.ready) {
+			p.ready = append(p.ready, s)
+		} else { // others were faster; the memory stays, and is zero
+			p.pushLocked(s)
+		}
+	}
+	p.freedLocked()
+	return slots[n:]
 }
 
 // wait returns when a block may be free.
@@ -112,7 +230,7 @@ func (p *pool) wait(ctx context.Context) error {
 		p.mu.Unlock()
 		return ErrClosed
 	}
-	if p.free > 0 || p.next < p.slots {
+	if p.free > 0 || p.next < p.slots || len(p.ready) > 0 {
 		p.mu.Unlock()
 		return nil
 	}
@@ -142,8 +260,9 @@ func (p *pool) announce() {
 	p.noticeMu.Lock()
 	defer p.noticeMu.Unlock()
 	p.mu.Lock()
-	unused := p.slots - p.next + p.free
-	n := Notice{Waiting: p.waiting, Used: int64(p.next-p.free) * CacheBlock, Max: int64(p.slots) * CacheBlock}
+	used := p.usedLocked()
+	unused := p.slots - used
+	n := Notice{Waiting: p.waiting, Used: int64(used) * CacheBlock, Max: int64(p.slots) * CacheBlock}
 	p.mu.Unlock()
 	switch {
 	case !p.said && n.Waiting > 0:
@@ -160,6 +279,9 @@ func (p *pool) announce() {
 func (p *pool) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if !p.closed {
+		close(p.low)
+	}
 	p.closed = true
 	close(p.freed)
 	p.freed = make(chan struct{})

@@ -20,7 +20,13 @@ func (c *WriteCache) WriteZeroes(ctx context.Context, off, length int64) error {
 	end := off + length
 	first, last := c.wholeBlocks(off, end)
 	if first > last { // parts of one block or of two
-		return c.write(ctx, true, make([]byte, length), off)
+		if cut := min(length, CacheBlock-off%CacheBlock); cut < length {
+			if err := c.write(ctx, true, zeroBlock[:cut], off); err != nil {
+				return err
+			}
+			off, length = off+cut, length-cut
+		}
+		return c.write(ctx, true, zeroBlock[:length], off)
 	}
 	if head := first*CacheBlock - off; head > 0 {
 		if err := c.write(ctx, true, zeroBlock[:head], off); err != nil {
@@ -69,10 +75,13 @@ func (c *WriteCache) zeroInLeaf(freed *[]slot, leaf, first, last int64, whole bo
 	lock := c.blockMap.lock(leaf)
 	lock.Lock()
 	defer lock.Unlock()
-	if c.closed.Load() {
-		return ErrClosed
+	if err := c.usable(); err != nil {
+		return err
 	}
-	*freed = c.blockMap.zero((*freed)[:0], leaf, first, last, whole)
+	var ok bool
+	if *freed, ok = c.blockMap.zero((*freed)[:0], leaf, first, last, whole); !ok {
+		return c.damage()
+	}
 	return nil
 }
 
@@ -99,19 +108,30 @@ func (c *WriteCache) run(off, length int64) (kind entry, n int64, err error) {
 	lock := c.blockMap.lock(leaf)
 	lock.RLock()
 	defer lock.RUnlock()
-	if c.closed.Load() {
-		return 0, 0, ErrClosed
+	if err := c.usable(); err != nil {
+		return 0, 0, err
 	}
-	kind = min(c.blockMap.get(block), firstData)
+	kind = c.kind(block)
+	if kind == entryDamaged {
+		return 0, 0, c.damage()
+	}
 	end := min(off+length, (leaf+1)*leafBlocks*CacheBlock)
 	at := (block + 1) * CacheBlock
 	if c.blockMap.leaves[leaf] != mixed {
 		at = end
 	}
-	for at < end && min(c.blockMap.get(at/CacheBlock), firstData) == kind {
+	for at < end && c.kind(at/CacheBlock) == kind {
 		at += CacheBlock
 	}
 	return kind, min(at, end) - off, nil
+}
+
+// kind is the state of a block, with firstData for all data.
+func (c *WriteCache) kind(block int64) entry {
+	if e := c.blockMap.get(block); e == entryDamaged || !e.isData() {
+		return e
+	}
+	return firstData
 }
 
 // Prefetch implements Prefetcher; where the base cannot, nothing is done.

@@ -2,14 +2,8 @@
 
 package blockdev
 
-// memory is memory of the Go heap, where there is no better, and where the race detector is to see who uses it.
-type memory struct{ bytes []byte }
-
-func newMemory(size int64) (*memory, error) { return &memory{bytes: make([]byte, size)}, nil }
-
-func (m *memory) discard(off, length int64) { clear(m.bytes[off : off+length]) }
-
-func (m *memory) free() error {
-	m.bytes = nil
-	return nil
+// newMemory makes size bytes of zeros: of the Go heap, where there is no better, and where the race detector is to see who
+// uses them.
+func newMemory(size int64) (*memory, error) {
+	return &memory{bytes: make([]byte, size)}, nil
 }

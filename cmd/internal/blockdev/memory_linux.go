@@ -1,5 +1,3 @@
-//go:build !race
-
 package blockdev
 
 import (
@@ -9,19 +7,34 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// memory is anonymous memory outside the Go heap: the collector does not see it, it can be much larger than what is
-// used of it, and parts of it can be given back.
-type memory struct {
-	bytes  []byte
-	mapped bool
+// mapAnonymous makes size bytes of zeros outside the Go heap, which take up nothing until they are written: the collector
+// does not see them, there can be much more of it than is used, and parts can be given back.
+func mapAnonymous(size int64) (*memory, error) {
+	return mapped(nil, size, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
 }
 
-// newMemory makes size bytes of zeros, which take up nothing until they are written.
-func newMemory(size int64) (*memory, error) {
+// mapFile makes the first size bytes of a file our memory. Whoever maps the file later finds what was stored. The file must
+// stay open until free.
+func mapFile(f *os.File, size int64) (*memory, error) {
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if st.Size() < size {
+		return nil, fmt.Errorf("the memory has %d bytes of %d", st.Size(), size)
+	}
+	return mapped(f, size, unix.MAP_SHARED)
+}
+
+func mapped(f *os.File, size int64, flags int) (*memory, error) {
+	fd := -1
+	if f != nil {
+		fd = int(f.Fd())
+	}
 	if int64(int(size)) != size {
 		return nil, fmt.Errorf("map %d bytes of memory: this machine's addresses are too short", size)
 	}
-	b, err := unix.Mmap(-1, 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+	b, err := unix.Mmap(fd, 0, int(size), unix.PROT_READ|unix.PROT_WRITE, flags)
 	if err != nil {
 		return nil, fmt.Errorf("map %d bytes of memory: %w", size, err)
 	}
@@ -29,18 +42,28 @@ func newMemory(size int64) (*memory, error) {
 	// core dump is no place for the content of a disk.
 	_ = unix.Madvise(b, unix.MADV_NOHUGEPAGE)
 	_ = unix.Madvise(b, unix.MADV_DONTDUMP)
-	return &memory{bytes: b, mapped: true}, nil
+	return &memory{bytes: b, mapped: true, file: f}, nil
 }
 
-// discard makes length bytes at off zeros that take up nothing. Both are multiples of CacheBlock; where pages are larger
-// than that the memory stays.
-func (m *memory) discard(off, length int64) {
-	part := m.bytes[off : off+length]
+// punch gives memory back, if that can be.
+func (m *memory) punch(off, length int64) bool {
 	page := int64(os.Getpagesize())
-	if m.mapped && (off|length)%page == 0 && unix.Madvise(part, unix.MADV_DONTNEED) == nil {
-		return
+	switch {
+	case !m.mapped || (off|length)%page != 0:
+		return false
+	case m.file != nil:
+		return unix.Fallocate(int(m.file.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, length) == nil
 	}
-	clear(part)
+	return unix.Madvise(m.bytes[off:off+length], unix.MADV_DONTNEED) == nil
+}
+
+// present tells whether the block at off takes up memory, as far as that can be known.
+func (m *memory) present(off int64) bool {
+	if m.file == nil {
+		return false
+	}
+	at, err := unix.Seek(int(m.file.Fd()), off, unix.SEEK_DATA)
+	return err == nil && at < off+CacheBlock
 }
 
 // free ends the memory. Nobody may touch it afterwards.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 )
@@ -25,8 +26,10 @@ type WriteCache struct {
 	pool       *pool
 	life       sync.RWMutex // held for reading while blocks are given back, which Close must not overtake
 	closed     atomic.Bool  // set with all locks of the map held; looked at with one
-	scratch    sync.Pool    // *[CacheBlock]byte
-	slotsFreed sync.Pool    // *[]slot
+	damaged    atomic.Bool  // the map is not what was stored: nothing is right any more
+	filling    sync.WaitGroup
+	scratch    sync.Pool // *[CacheBlock]byte
+	slotsFreed sync.Pool // *[]slot
 
 	readBytes, hitBytes, writeBytes atomic.Uint64
 }
@@ -34,28 +37,49 @@ type WriteCache struct {
 // NewWriteCache puts a cache of maxBytes, rounded down to blocks, over base. notice, which may be nil, is called when
 // writes begin to wait because the cache is full, and when that is over; it must return soon and not call the cache.
 func NewWriteCache(base Device, maxBytes int64, notice func(Notice)) (*WriteCache, error) {
-	size := base.Size()
-	blocks := (size + CacheBlock - 1) / CacheBlock
-	slots := min(maxBytes/CacheBlock, max(1, blocks))
+	slots, err := slotsFor(base.Size(), maxBytes)
+	if err != nil {
+		return nil, err
+	}
+	table, err := newMemory(mapSize(blocksOf(base.Size())))
+	if err != nil {
+		return nil, fmt.Errorf("write cache: %w", err)
+	}
+	data, err := newMemory(int64(slots) * CacheBlock)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("write cache: %w", err), table.free())
+	}
+	p, err := newPool(data, slots, 0, notice)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("write cache: %w", err), table.free())
+	}
+	return newWriteCache(base, newBlockMap(table, blocksOf(base.Size()), rand.Uint64()), p), nil
+}
+
+func blocksOf(size int64) int64 { return (size + CacheBlock - 1) / CacheBlock }
+
+// slotsFor is how many blocks of memory a cache of maxBytes over a disk has.
+func slotsFor(size, maxBytes int64) (slot, error) {
+	slots := min(maxBytes/CacheBlock, max(1, blocksOf(size)))
 	if slots < 1 || slots > maxSlots {
-		return nil, fmt.Errorf("a write cache of %d bytes; it takes %d bytes at least and %d at most", maxBytes, CacheBlock, maxSlots*CacheBlock)
+		return 0, fmt.Errorf("a write cache of %d bytes; it takes %d bytes at least and %d at most", maxBytes, CacheBlock, maxSlots*CacheBlock)
 	}
-	m, err := newBlockMap(blocks)
-	if err != nil {
-		return nil, fmt.Errorf("write cache: %w", err)
-	}
-	p, err := newPool(slot(slots), notice)
-	if err != nil {
-		_ = m.table.free()
-		return nil, fmt.Errorf("write cache: %w", err)
-	}
-	c := &WriteCache{base: base, size: size, blocks: blocks, blockMap: m, pool: p}
+	return slot(slots), nil
+}
+
+// newWriteCache puts a cache together; Close ends what it starts.
+func newWriteCache(base Device, m *blockMap, p *pool) *WriteCache {
+	c := &WriteCache{base: base, size: base.Size(), blocks: blocksOf(base.Size()), blockMap: m, pool: p}
 	c.tryBase, _ = base.(TryReader)
 	c.mapBase, _ = base.(Mapper)
 	c.fetchBase, _ = base.(Prefetcher)
 	c.scratch.New = func() any { return new([CacheBlock]byte) }
 	c.slotsFreed.New = func() any { s := make([]slot, 0, leafBlocks); return &s }
-	return c, nil
+	if cap(p.ready) > 0 {
+		p.fillLocked()       // nobody else knows the pool yet
+		c.filling.Go(p.fill) // ends with the pool; Close waits for it
+	}
+	return c
 }
 
 // Size implements Device; it is the base's.
@@ -144,13 +168,15 @@ func (c *WriteCache) store(block, from int64, part []byte, whole bool, base *[Ca
 	lock := c.blockMap.lock(block / leafBlocks)
 	lock.Lock()
 	defer lock.Unlock()
-	if c.closed.Load() {
-		return ErrClosed
+	if err := c.usable(); err != nil {
+		return err
 	}
 	e := c.blockMap.get(block)
 	switch {
+	case e == entryDamaged:
+		return c.damage()
 	case e.isData():
-		copy(c.pool.bytes(e.slot())[from:], part)
+		c.pool.data.store(int64(e.slot())*CacheBlock+from, part)
 		return nil
 	case e == entryZero && isZero(part):
 		return nil
@@ -161,13 +187,34 @@ func (c *WriteCache) store(block, from int64, part []byte, whole bool, base *[Ca
 	if !ok {
 		return errFull
 	}
-	b := c.pool.bytes(s)
+	// The data first; nobody knows the slot before the map names it.
+	at := int64(s) * CacheBlock
 	if e == entryBase && !whole {
-		copy(b, base[:])
+		c.pool.data.store(at, base[:])
 	}
-	copy(b[from:], part)
+	c.pool.data.store(at+from, part)
 	c.blockMap.set(block, dataIn(s))
 	return nil
+}
+
+// usable says why the cache cannot be used any more. It is called with a lock of the map held.
+func (c *WriteCache) usable() error {
+	switch {
+	case c.closed.Load():
+		return ErrClosed
+	case c.damaged.Load():
+		return ErrDamaged
+	}
+	return nil
+}
+
+// ErrDamaged says that the map of a write cache is not what was stored there. Where writes are nobody knows then, and
+// everything fails rather than that old data is read.
+var ErrDamaged = errors.New("the map of the write cache is damaged")
+
+func (c *WriteCache) damage() error {
+	c.damaged.Store(true)
+	return ErrDamaged
 }
 
 // readBase reads what only the base has.
@@ -230,8 +277,8 @@ func (c *WriteCache) copyOut(p []byte, off int64) (hit, miss int, err error) {
 	lock := c.blockMap.lock(leaf)
 	lock.RLock()
 	defer lock.RUnlock()
-	if c.closed.Load() {
-		return 0, 0, ErrClosed
+	if err := c.usable(); err != nil {
+		return 0, 0, err
 	}
 	switch c.blockMap.leaves[leaf] {
 	case allBase:
@@ -245,6 +292,8 @@ func (c *WriteCache) copyOut(p []byte, off int64) (hit, miss int, err error) {
 		from := at % CacheBlock
 		n := min(CacheBlock-int(from), len(p)-pos)
 		switch e := c.blockMap.get(at / CacheBlock); {
+		case e == entryDamaged:
+			return 0, 0, c.damage()
 		case e == entryBase:
 			miss += n
 		case miss > 0:
@@ -263,15 +312,13 @@ func (c *WriteCache) copyOut(p []byte, off int64) (hit, miss int, err error) {
 
 // Flush implements Device. There is nowhere safer to bring it to.
 func (c *WriteCache) Flush(context.Context) error {
-	if c.closed.Load() {
-		return ErrClosed
-	}
-	return nil
+	return c.usable()
 }
 
-// Close forgets everything that was written. What uses the cache afterwards gets ErrClosed, and so do writes that wait.
+// Close forgets everything that was written, unless the memory is kept by others. What uses the cache afterwards gets ErrClosed, and so do writes that wait.
 func (c *WriteCache) Close() error {
 	c.pool.close()
+	c.filling.Wait()
 	c.life.Lock()
 	defer c.life.Unlock()
 	for i := range c.blockMap.locks {
@@ -281,13 +328,14 @@ func (c *WriteCache) Close() error {
 	if c.closed.Swap(true) {
 		return ErrClosed
 	}
-	return errors.Join(c.blockMap.table.free(), c.pool.release())
+	return errors.Join(c.blockMap.memory.free(), c.pool.release())
 }
 
 // WriteCacheStats tells how a WriteCache is used.
 type WriteCacheStats struct {
 	Used, Peak, Max     int64  // bytes of memory that hold data, now, at most so far, and allowed
 	Waiting             int    // writes that wait because it is full
+	Ready               int64  // bytes of memory that are free and there, see Kept
 	ReadBytes, HitBytes uint64 // read, and how much of it came from the cache
 	WriteBytes          uint64
 }
@@ -298,8 +346,8 @@ func (c *WriteCache) Stats() WriteCacheStats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return WriteCacheStats{
-		Used: int64(p.next-p.free) * CacheBlock, Peak: int64(p.peak) * CacheBlock, Max: int64(p.slots) * CacheBlock,
-		Waiting: p.waiting, ReadBytes: c.readBytes.Load(), HitBytes: c.hitBytes.Load(), WriteBytes: c.writeBytes.Load(),
+		Used: int64(p.usedLocked()) * CacheBlock, Peak: int64(p.peak) * CacheBlock, Max: int64(p.slots) * CacheBlock,
+		Waiting: p.waiting, Ready: int64(len(p.ready)) * CacheBlock, ReadBytes: c.readBytes.Load(), HitBytes: c.hitBytes.Load(), WriteBytes: c.writeBytes.Load(),
 	}
 }
 

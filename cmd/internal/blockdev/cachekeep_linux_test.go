@@ -1,0 +1,88 @@
+package blockdev
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func memfd(t *testing.T, name string) *os.File {
+	t.Helper()
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+// What was written into files in memory a successor finds there, over the same content and no other; and it has at once the
+// free memory that its predecessor had ready.
+func TestAKeptCacheIsRecoveredFromItsFiles(t *testing.T) {
+	const slots = 64 // all of them the reserve
+	base := NewMemoryOf(oddDisk, true)
+	k := Kept{Data: memfd(t, "data"), Map: memfd(t, "map"), Below: Identity{9}}
+	if _, err := RecoverWriteCache(base, k, nil); err == nil {
+		t.Error("there is nothing to recover, and it was")
+	}
+	c, err := NewKeptWriteCache(base, slots*CacheBlock, k, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	for b := range int64(20) {
+		if err := c.WriteAt(ctx, noise[b*100:][:CacheBlock], 7*b*CacheBlock); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Trim(ctx, 0, 7*10*CacheBlock); err != nil {
+		t.Fatal(err)
+	}
+	want := make([]byte, odd)
+	if err := c.ReadAt(ctx, want, 0); err != nil {
+		t.Fatal(err)
+	}
+	for c.Stats().Ready < (slots-10)*CacheBlock { // the filler is at work; the test's own time ends this
+		time.Sleep(time.Millisecond)
+	}
+	if err := c.Close(); err != nil { // as death would: the files stay as they are
+		t.Fatal(err)
+	}
+	wrong := k
+	wrong.Below[39]++
+	if _, err := RecoverWriteCache(base, wrong, nil); err == nil {
+		t.Error("it was recovered over another version")
+	}
+	if _, err := RecoverWriteCache(NewMemory(odd-1), k, nil); err == nil {
+		t.Error("it was recovered over another disk")
+	}
+	c, err = RecoverWriteCache(base, k, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if s := c.Stats(); s.Used != 10*CacheBlock || s.Ready != (slots-10)*CacheBlock {
+		t.Errorf("%d bytes used, %d ready", s.Used, s.Ready)
+	}
+	got := make([]byte, odd)
+	if err := c.ReadAt(ctx, got, 0); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("it is not what was written (%v)", err)
+	}
+	// All memory that there is can be had, the reserve too; then writes wait.
+	if err := c.WriteAt(ctx, noise[:(slots-10)*CacheBlock], 80*7*CacheBlock); err != nil {
+		t.Fatal(err)
+	}
+	if c.TryWriteAt(noise[:CacheBlock], 0) {
+		t.Error("a full cache took a write")
+	}
+	short, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := c.WriteAt(short, noise[:CacheBlock], 0); err == nil {
+		t.Error("a full cache took a write that may wait")
+	}
+}

@@ -1,0 +1,21 @@
+//go:build !linux
+
+package blockdev
+
+import (
+	"fmt"
+	"os"
+)
+
+func mapFile(*os.File, int64) (*memory, error) {
+	return nil, fmt.Errorf("memory that outlives a process: %w on this system", ErrUnsupported)
+}
+
+func (m *memory) punch(int64, int64) bool { return false }
+
+func (m *memory) present(int64) bool { return false }
+
+func (m *memory) free() error {
+	m.bytes = nil
+	return nil
+}
