@@ -5,7 +5,7 @@
 //	core    (core.go)     stepped: one packet, ARP answer or tick in; replies, ARP questions and notes out
 //	read    (ask.go)      what a packet asks, or why it is none of ours
 //	leases  (leases.go)   stepped: which address, held by whom until when
-//	Decide  (reply.go)    pure: the reply, or silence, and the reason in words
+//	decide  (reply.go)    pure: the reply, or silence, and the reason in words
 //
 // # One machine, one address
 //

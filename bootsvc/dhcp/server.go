@@ -3,44 +3,330 @@ package dhcp
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/spate-project/spate/bootsvc"
+	"github.com/spate-project/spate/bootsvc/dhcp/link"
+	"github.com/spate-project/spate/bootsvc/probe"
 )
 
 // Service answers machines on one network.
 type Service struct {
-	cfg Config
-	dir bootsvc.Directory
-	log *zap.Logger
+	cfg      Config
+	dir      bootsvc.Directory
+	log      *zap.Logger
+	checkFor time.Duration
+
+	main, boot *link.Conn // ports 67 and 4011; boot may be nil in server mode
+	raw        *link.Socket
+	journal    *journal
+	core       *core
 
 	closing sync.Once
-}
-
-// New binds the sockets of a service, which needs root or CAP_NET_BIND_SERVICE and CAP_NET_RAW. Run serves and Close gives them back.
-// log may be nil.
-func New(cfg Config, dir bootsvc.Directory, log *zap.Logger) (*Service, error) {
-	if err := cfg.check(); err != nil {
-		return nil, err
-	}
-	if log == nil {
-		log = zap.NewNop()
-	}
-	return &Service{cfg: cfg, dir: dir, log: log}, nil
 }
 
 // ErrConflict is in the error of Run when another DHCP server answers on the network.
 var ErrConflict = errors.New("another DHCP server answers on this network")
 
-// Run serves until ctx ends, whose error it gives. Before that, in server mode, it listens for other DHCP servers for some
-// seconds and gives ErrConflict when one that is no server of this farm answers, unless Force is set.
-func (s *Service) Run(ctx context.Context) error {
-	defer s.Close()
-	<-ctx.Done()
-	return ctx.Err()
+// New binds the sockets of a service, which needs root, or CAP_NET_RAW and CAP_NET_BIND_SERVICE, and reads the leases. Run serves;
+// Close gives all back when Run is not called. log may be nil.
+func New(cfg Config, dir bootsvc.Directory, log *zap.Logger) (*Service, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	if err := cfg.checkInterface(); err != nil {
+		return nil, err
+	}
+	if log == nil {
+		log = zap.NewNop()
+	}
+	s := &Service{cfg: cfg, dir: dir, log: log, checkFor: checkFor}
+	if err := s.open(); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("dhcp: %w", err)
+	}
+	return s, nil
 }
 
-// Close gives the sockets back; Run does so when it ends.
-func (s *Service) Close() { s.closing.Do(func() {}) }
+func (s *Service) open() (err error) {
+	if s.raw, err = link.Listen(s.cfg.Interface); err != nil {
+		return err
+	}
+	if s.main, err = link.ListenUDP(s.cfg.Interface, portServer, false); err != nil {
+		return err
+	}
+	s.boot, err = link.ListenUDP(s.cfg.Interface, portBoot, false)
+	if err != nil && s.cfg.Mode == ModeProxy {
+		return err
+	} else if err != nil {
+		s.log.Warn("firmware that asks a boot server gets no answer; the file is in the offer too, which is enough for most", zap.Error(err))
+	}
+	s.core = newCore(s.cfg, s.dir, func(l lease) { s.journal.add(l) })
+	path := s.cfg.LeaseFile
+	if s.cfg.Mode == ModeProxy {
+		path = "" // a proxy gives no leases
+	}
+	var bad int
+	s.journal, bad, err = openJournal(path, func(all []lease) []lease {
+		s.core.leases.restore(all)
+		return s.core.leases.all()
+	})
+	if bad > 0 {
+		s.log.Warn("damaged records in the lease file are left out, as the last one after a crash", zap.String("file", path), zap.Int("records", bad))
+	}
+	return err
+}
+
+// checkInterface makes sure that the service stands on the network that it is to serve.
+func (c *Config) checkInterface() error {
+	i, err := net.InterfaceByName(c.Interface)
+	if err != nil {
+		return fmt.Errorf("dhcp: interface %s: %w", c.Interface, err)
+	}
+	all, err := i.Addrs()
+	if err != nil {
+		return fmt.Errorf("dhcp: interface %s: %w", c.Interface, err)
+	}
+	var own []netip.Addr
+	var names []string
+	for _, a := range all {
+		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil {
+			own = append(own, netip.AddrFrom4([4]byte(n.IP.To4())))
+			names = append(names, n.String())
+		}
+	}
+	has := "it has no IPv4 address"
+	if len(names) > 0 {
+		has = "it has " + strings.Join(names, ", ")
+	}
+	if !slices.Contains(own, c.Addr) {
+		return fmt.Errorf("dhcp: %s is not an address of interface %s: %s", c.Addr, c.Interface, has)
+	}
+	if c.Mode == ModeServer && c.subnet(c.Addr) == nil {
+		return fmt.Errorf("dhcp: no configured subnet is a network of interface %s: %s; configure that one, or name the interface of another", c.Interface, has)
+	}
+	return nil
+}
+
+// event is something that the loop is told.
+type event struct {
+	packet packet     // when it has bytes
+	claim  link.Claim // when it has an address
+	reply  []byte     // an overheard reply
+}
+
+// Run serves until ctx ends, whose error it gives. Before that, in server mode, it listens for other DHCP servers for four
+// seconds and gives ErrConflict when one answers that is no server of this farm, unless Force is set.
+func (s *Service) Run(ctx context.Context) error {
+	defer s.Close()
+	if err := s.check(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	events := make(chan event, inbox)
+	var readers sync.WaitGroup
+	// Run waits for the readers; closing their sockets ends them, and a failure of one ends Run.
+	start := func(read func(chan<- event) error) {
+		readers.Go(func() {
+			if err := read(events); err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, os.ErrClosed) {
+				cancel(fmt.Errorf("dhcp on %s: %w", s.cfg.Interface, err))
+			}
+		})
+	}
+	start(func(to chan<- event) error { return readUDP(s.main, false, to) })
+	if s.boot != nil {
+		start(func(to chan<- event) error { return readUDP(s.boot, true, to) })
+	}
+	start(s.readRaw)
+	defer readers.Wait()
+	defer s.closeSockets()
+	s.log.Info("answering machines", zap.Stringer("mode", s.cfg.Mode), zap.String("interface", s.cfg.Interface), zap.Stringer("address", s.cfg.Addr))
+	return s.loop(ctx, events)
+}
+
+// check looks for servers that must not be there, and drops what came meanwhile: it is old, and the machines ask again.
+func (s *Service) check(ctx context.Context) error {
+	if s.cfg.Mode != ModeServer {
+		return nil
+	}
+	offers, err := probe.Ask(ctx, probe.Options{Interface: s.cfg.Interface, Wait: s.checkFor, Kinds: []probe.Kind{probe.BIOS}})
+	if err != nil {
+		return fmt.Errorf("dhcp: look for other servers on %s: %w", s.cfg.Interface, err)
+	}
+	var strangers []string
+	for _, o := range offers {
+		if o.Address.IsValid() && !s.core.ours(o.Server) && !slices.Contains(strangers, o.String()) {
+			strangers = append(strangers, o.String())
+		}
+	}
+	if len(strangers) > 0 {
+		err := fmt.Errorf("dhcp on %s: %w: %s; switch it off, or use mode proxy beside it, or serve with --force all the same", s.cfg.Interface, ErrConflict, strings.Join(strangers, "; "))
+		if !s.cfg.Force {
+			return err
+		}
+		s.log.Warn("serving all the same", zap.Error(err))
+	}
+	return s.drain()
+}
+
+func (s *Service) drain() error {
+	b := make([]byte, maxPacket)
+	for _, c := range []*link.Conn{s.main, s.boot} {
+		if c == nil {
+			continue
+		}
+		for {
+			if err := c.SetReadDeadline(time.Now().Add(time.Millisecond)); err != nil {
+				return err
+			}
+			if _, _, _, err := c.ReadFrom(b); err != nil {
+				break // nothing is left; another error comes again
+			}
+		}
+		if err := c.SetReadDeadline(time.Time{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func readUDP(c *link.Conn, boot bool, to chan<- event) error {
+	b := make([]byte, maxPacket)
+	for {
+		n, from, broadcast, err := c.ReadFrom(b)
+		if err != nil {
+			return err
+		}
+		put(to, event{packet: packet{bytes: slices.Clone(b[:n]), from: from, broadcast: broadcast, boot: boot}})
+	}
+}
+
+func (s *Service) readRaw(to chan<- event) error {
+	b := make([]byte, maxPacket)
+	for {
+		n, err := s.raw.Read(b)
+		if err != nil {
+			return err
+		}
+		if c, ok := link.ParseClaim(b[:n]); ok {
+			put(to, event{claim: c})
+		} else if d, ok := link.ParseDatagram(b[:n]); ok && d.SrcMAC != s.raw.MAC() {
+			put(to, event{reply: slices.Clone(d.Payload)})
+		}
+	}
+}
+
+// put hands an event over, or drops it when too many wait: whoever asks asks again.
+func put(to chan<- event, e event) {
+	select {
+	case to <- e:
+	default:
+	}
+}
+
+// loop owns the core. What came together is decided together, stored with one sync, and then sent.
+func (s *Service) loop(ctx context.Context, events <-chan event) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-timer.C:
+		case e := <-events:
+			s.step(e)
+			for n := 1; n < batch && len(events) > 0; n++ {
+				s.step(<-events)
+			}
+		}
+		if next := s.core.tick(time.Now()); !next.IsZero() {
+			timer.Reset(time.Until(next))
+		}
+		s.flush()
+	}
+}
+
+func (s *Service) step(e event) {
+	switch {
+	case e.packet.bytes != nil:
+		s.core.receive(time.Now(), e.packet)
+	case e.claim.Addr.IsValid():
+		s.core.heard(e.claim)
+	default:
+		s.core.overheard(time.Now(), e.reply)
+	}
+}
+
+// flush stores what has changed and sends what is to be sent. A lease that cannot be stored is given all the same: a machine that boots
+// matters more than a server that restarts, and which asks by ARP then.
+func (s *Service) flush() {
+	if err := s.journal.flush(); err != nil {
+		s.log.Error("leases are not stored; make room or repair the disk", zap.Error(err))
+	}
+	if s.journal.long(len(s.core.leases.byAddr)) {
+		if err := s.journal.rewrite(s.core.leases.all()); err != nil {
+			s.log.Error("the lease file cannot be written anew", zap.Error(err))
+		}
+	}
+	var frame []byte
+	for _, a := range s.core.questions {
+		s.sent(s.raw.Write(link.AppendQuestion(frame[:0], s.raw.MAC(), a)))
+	}
+	for _, o := range s.core.out {
+		s.sent(s.send(o))
+	}
+	s.core.questions, s.core.out = nil, nil
+}
+
+func (s *Service) send(o outgoing) error {
+	if o.to.direct {
+		return s.raw.Write(link.Datagram{
+			SrcMAC: s.raw.MAC(), DstMAC: link.MAC(o.to.mac), Src: netip.AddrPortFrom(s.cfg.Addr, portServer), Dst: o.to.addr, Payload: o.bytes,
+		}.Append(nil))
+	}
+	c := s.main
+	if o.boot && s.boot != nil {
+		c = s.boot
+	}
+	_, err := c.WriteToUDPAddrPort(o.bytes, o.to.addr)
+	return err
+}
+
+func (s *Service) sent(err error) {
+	if err != nil {
+		s.log.Warn("a reply was not sent; the machine asks again", zap.Error(err))
+	}
+}
+
+func (s *Service) closeSockets() {
+	for _, c := range []*link.Conn{s.main, s.boot} {
+		if c != nil {
+			c.Close() // nothing of it is awaited
+		}
+	}
+	if s.raw != nil {
+		s.raw.Close()
+	}
+}
+
+// Close gives the sockets back and stores the leases; Run does so when it ends.
+func (s *Service) Close() {
+	s.closing.Do(func() {
+		s.closeSockets()
+		if s.journal != nil {
+			if err := s.journal.close(); err != nil {
+				s.log.Error("leases are not stored", zap.Error(err))
+			}
+		}
+	})
+}
