@@ -35,6 +35,8 @@ type Name struct {
 	VDisk   string
 	Version uint32
 	File    bootsvc.BootFile
+	// Choice is the VDISK@VERSION that was chosen in a menu before.
+	Choice string
 	// Arch and UUID are what iPXE says of the machine; ArchUnknown and empty when it does not.
 	Arch bootsvc.Arch
 	UUID string
@@ -100,18 +102,21 @@ func (n *Name) path(s string) bool {
 }
 
 // boot parses VDISK@VERSION/kernel.
-func (n *Name) boot(s string) bool {
-	version, file, ok := strings.Cut(s, "/")
-	at := strings.LastIndexByte(version, '@')
-	if !ok || at < 0 {
-		return false
+func (n *Name) boot(s string) (ok bool) {
+	label, file, _ := strings.Cut(s, "/")
+	n.File = bootsvc.BootFile(file)
+	n.VDisk, n.Version, ok = parseLabel(label)
+	return ok && (n.File == bootsvc.Kernel || n.File == bootsvc.Image)
+}
+
+// parseLabel parses VDISK@VERSION. Each version has one label only.
+func parseLabel(s string) (vdisk string, version uint32, ok bool) {
+	vdisk, digits, _ := strings.Cut(s, "@")
+	number, err := strconv.ParseUint(digits, 10, 32)
+	if err != nil || number == math.MaxUint32 || strconv.FormatUint(number, 10) != digits || !plainVDisk(vdisk) {
+		return "", 0, false
 	}
-	number, err := strconv.ParseUint(version[at+1:], 10, 32)
-	if err != nil || number == math.MaxUint32 || strconv.FormatUint(number, 10) != version[at+1:] {
-		return false // each version has one name only
-	}
-	n.VDisk, n.Version, n.File = version[:at], uint32(number), bootsvc.BootFile(file)
-	return plainVDisk(n.VDisk) && (n.File == bootsvc.Kernel || n.File == bootsvc.Image)
+	return vdisk, uint32(number), true
 }
 
 // plainVDisk tells whether s can be the name of a vDisk, as package vdisk has it: letters, digits, '.', '_' and '-', the
@@ -149,6 +154,10 @@ func (n *Name) query(s string) bool {
 		case "uuid":
 			if plainUUID(value) {
 				n.UUID = value
+			}
+		case "choice":
+			if _, _, ok := parseLabel(value); ok && n.Kind == Script {
+				n.Choice = value
 			}
 		case "mac":
 			if n.Kind == BootFile && !n.machine(value) {

@@ -56,7 +56,7 @@ func (t *Tree) Open(n Name) (File, error) {
 		return rendered(ipxe.AnyGRUB(t.directory.Farm())), nil
 	case Script:
 		c := bootsvc.Client{MAC: n.MAC, Arch: n.Arch, UUID: n.UUID, IPXE: true}
-		return rendered(ipxe.Script(c, t.directory.Boot(c), t.directory.Farm())), nil
+		return rendered(ipxe.Script(c, t.directory.Boot(c), t.directory.Farm(), n.Choice)), nil
 	case GRUB:
 		c := bootsvc.Client{MAC: n.MAC, Arch: bootsvc.ArchX64}
 		return rendered(ipxe.GRUB(c, t.directory.Boot(c), t.directory.Farm())), nil

@@ -3,6 +3,7 @@ package ipxe
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"github.com/spate-project/spate/bootsvc"
@@ -53,13 +54,13 @@ func newPlan(c bootsvc.Client, e bootsvc.Entry, f bootsvc.Farm) plan {
 		p.refusal = []string{"This machine does not boot from Spate.", "Device: " + p.title, "Reason: " + plain(sentence), remedy}
 		return p
 	}
-	again := fmt.Sprintf("It asks again every %.0f seconds, and goes on by itself when this has been put right.", askAgain.Seconds())
+	patience := fmt.Sprintf("It asks again every %.0f seconds, and goes on by itself when this has been put right.", askAgain.Seconds())
 	switch {
 	case e.Silent:
 		p.leave = true
 		return refuse(e.Why, "The firmware goes on with its next boot device.")
 	case e.Refusal != "":
-		return refuse(e.Refusal, again)
+		return refuse(e.Refusal, patience)
 	case e.Local:
 		p.local = true
 		return p
@@ -67,11 +68,11 @@ func newPlan(c bootsvc.Client, e bootsvc.Entry, f bootsvc.Farm) plan {
 		p.local = true
 		return p
 	case len(p.choices) == 0:
-		return refuse("no vDisk is assigned to it; an administrator can do that in the farm file.", again)
+		return refuse("no vDisk is assigned to it; an administrator can do that in the farm file.", patience)
 	case len(p.servers) == 0:
-		return refuse("no server of the farm runs boot services; an administrator can say so in the farm file.", again)
+		return refuse("no server of the farm runs boot services; an administrator can say so in the farm file.", patience)
 	case len(p.choices) == 1 && !e.LocalDisk && p.choices[0].missing != "":
-		return refuse(p.choices[0].missing, again)
+		return refuse(p.choices[0].missing, patience)
 	}
 	p.menu = len(p.choices) > 1 || p.disk
 	if last := len(p.choices); p.fallback < 0 || p.fallback > last || p.fallback == last && !p.disk {
@@ -79,6 +80,13 @@ func newPlan(c bootsvc.Client, e bootsvc.Entry, f bootsvc.Farm) plan {
 	}
 	return p
 }
+
+// index finds a choice that can be booted by its label; -1 when there is none.
+func (p plan) index(label string) int {
+	return slices.IndexFunc(p.choices, func(c choice) bool { return c.label == label && c.missing == "" })
+}
+
+func (p plan) has(label string) bool { return p.index(label) >= 0 }
 
 func newChoice(o bootsvc.Choice) choice {
 	label := o.VDisk + "@" + strconv.FormatUint(uint64(o.Version), 10)

@@ -12,6 +12,8 @@ const (
 	imageName  = "initrd"
 	// about is what iPXE tells of the machine when it asks for its script.
 	about = "?arch=${buildarch}&platform=${platform}&uuid=${uuid}"
+	// again names the choice that somebody made before nobody answered.
+	again = "&choice="
 )
 
 // script is an iPXE script that is being written. Every line ends in a way that iPXE takes for success, or in ||, since a script
@@ -25,8 +27,9 @@ type script struct {
 func (s *script) line(format string, args ...any) { fmt.Fprintf(s, format+"\n", args...) }
 
 // Script is the iPXE script of one machine. It never gives the machine back to its firmware, unless it is to boot from its own
-// disk or is somebody else's.
-func Script(c bootsvc.Client, e bootsvc.Entry, f bootsvc.Farm) []byte {
+// disk or is somebody else's. The choice that was made before, VDISK@VERSION or empty, is booted without showing the menu
+// again, as long as the machine may have it.
+func Script(c bootsvc.Client, e bootsvc.Entry, f bootsvc.Farm, chosen string) []byte {
 	s := &script{plan: newPlan(c, e, f), mac: c.MAC}
 	p := &s.plan
 	s.line("#!ipxe")
@@ -38,10 +41,10 @@ func Script(c bootsvc.Client, e bootsvc.Entry, f bootsvc.Farm) []byte {
 	case p.local:
 		s.disk()
 		s.line("exit 1")
-	case p.menu:
+	case p.menu && !p.has(chosen):
 		s.menu()
 	default:
-		s.boot(0)
+		s.boot(max(0, p.index(chosen)))
 	}
 	return []byte(s.String())
 }
@@ -58,14 +61,14 @@ func (s *script) refusal() {
 		return
 	}
 	s.line("sleep %.0f ||", askAgain.Seconds())
-	s.ask()
+	s.ask(about)
 	s.line("goto start")
 }
 
 // ask asks the servers for the script again; the first one that answers replaces this script.
-func (s *script) ask() {
+func (s *script) ask(query string) {
 	for _, server := range s.plan.servers {
-		s.line("chain --replace --autofree --timeout %d %s%s%s%s ||", fetchTimeout.Milliseconds(), url(server), bootsvc.FolderScript, s.mac.Hyphens(), about)
+		s.line("chain --replace --autofree --timeout %d %s%s%s%s ||", fetchTimeout.Milliseconds(), url(server), bootsvc.FolderScript, s.mac.Hyphens(), query)
 	}
 }
 
@@ -85,8 +88,8 @@ func (s *script) menu() {
 	s.line("choose --default %s%s spate-choice || goto start", target(p.fallback), wait)
 	s.line("goto ${spate-choice}")
 	for i, c := range p.choices {
-		s.line(":%s", target(i))
 		if c.missing != "" {
+			s.line(":%s", target(i))
 			s.line("echo Spate: %s", c.missing)
 			s.line("sleep %.0f ||", showMessage.Seconds())
 			s.line("goto start")
@@ -125,9 +128,7 @@ func (s *script) disk() {
 // anew, in case the farm has other plans by now; when nobody answers that either, it goes on.
 func (s *script) boot(i int) {
 	c, t := s.plan.choices[i], target(i)
-	if !s.plan.menu {
-		s.line(":%s", t)
-	}
+	s.line(":%s", t)
 	s.line("set spate-round:int32 1")
 	s.line(":%s-round", t)
 	for n, server := range s.plan.servers {
@@ -147,7 +148,7 @@ func (s *script) boot(i int) {
 	s.line("inc spate-round")
 	s.line("goto %s-round", t)
 	s.line(":%s-ask", t)
-	s.ask()
+	s.ask(about + again + c.label)
 	s.line("goto %s", t)
 }
 

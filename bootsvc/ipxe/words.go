@@ -11,6 +11,7 @@ import (
 // plain makes one line of text that means nothing to iPXE or GRUB: printable ASCII, words with one space between them,
 // none of which ends a command, begins a comment or names a setting. It is empty at worst.
 func plain(s string) string {
+	s = s[:min(len(s), 2*maxText)]
 	s = strings.Map(func(r rune) rune {
 		switch {
 		case r == '\\':
