@@ -74,7 +74,7 @@ func (n *Network) keep(t testing.TB, dir string) {
 		return
 	}
 	for _, m := range n.machines {
-		if err := m.WriteFile(filepath.Join(dir, m.Name+".console")); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, m.Name+".console"), []byte(m.All()), 0o644); err != nil {
 			t.Log(err)
 		}
 	}
@@ -166,3 +166,27 @@ func (g *Guest) MustRun(line string, within time.Duration) string {
 	}
 	return out
 }
+
+// Farm makes a farm and starts it. It ends with the test.
+func (l *Lab) Farm(o FarmOptions) *Farm {
+	l.t.Helper()
+	f, err := l.Network.Farm(o)
+	l.t.Cleanup(func() {
+		if l.t.Failed() {
+			l.t.Log(f.Said())
+		}
+		if err := f.Close(); err != nil {
+			l.t.Error(err)
+		}
+	})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	if err := f.Start(Within(l.t, farmPatience)); err != nil {
+		l.t.Fatal(err)
+	}
+	return f
+}
+
+// farmPatience is how long the servers may take to be ready.
+const farmPatience = 30 * time.Second

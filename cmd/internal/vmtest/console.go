@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"regexp"
 	"strings"
 	"sync"
@@ -283,12 +282,11 @@ func (c *Console) Tail() string {
 	return text(c.lines[max(0, len(c.lines)-tail):], c.part)
 }
 
-// WriteFile writes all that was said into a file, with the seconds since power-on.
-func (c *Console) WriteFile(path string) error {
+// All is all that was said, with the seconds since power-on.
+func (c *Console) All() string {
 	c.mu.Lock()
-	all := text(c.lines, c.part)
-	c.mu.Unlock()
-	return os.WriteFile(path, []byte(all), 0o644)
+	defer c.mu.Unlock()
+	return text(c.lines, c.part)
 }
 
 func text(lines []Line, part Line) string {
