@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
 )
 
 // packers are the ways in which files are compressed, by how the file begins.
@@ -18,10 +17,7 @@ var packers = []struct {
 	name, magic string
 	open        func(io.Reader) (io.ReadCloser, error)
 }{
-	{"xz", "\xfd7zXZ\x00", func(r io.Reader) (io.ReadCloser, error) {
-		x, err := xz.NewReader(r)
-		return io.NopCloser(x), err
-	}},
+	{"xz", "\xfd7zXZ\x00", openXZ},
 	{"zstd", "\x28\xb5\x2f\xfd", func(r io.Reader) (io.ReadCloser, error) {
 		z, err := zstd.NewReader(r, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(1))
 		if err != nil {
