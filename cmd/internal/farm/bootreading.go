@@ -58,6 +58,14 @@ func (r *reading) bootOnly(o *object, name string) word {
 	return w
 }
 
+// several takes a field that is one value or a list of them.
+func (o *object) several(name string) []word {
+	if v := o.fields[name]; v != nil && kind(v.Value) == "a single value" {
+		return []word{o.text(name)}
+	}
+	return o.words(name)
+}
+
 // readBoot reads the section boot.
 func (r *reading) readBoot(top *object) {
 	o := top.section("boot")
@@ -104,7 +112,7 @@ func (r *reading) readSubnet(o *object) {
 		s.Network = p
 		r.boot.subnets = append(r.boot.subnets, placed[Subnet]{s, network.at})
 	}
-	for _, w := range o.words("pool") {
+	for _, w := range o.several("pool") {
 		if one, ok := r.pool(w, s.Network); ok {
 			s.Pools = append(s.Pools, one)
 			r.boot.pools = append(r.boot.pools, placed[Range]{one, w.at})
@@ -120,7 +128,7 @@ func (r *reading) readSubnet(o *object) {
 		}
 		r.boot.routers = append(r.boot.routers, placed[netip.Addr]{s.Router, w.at})
 	}
-	dns := o.words("dns")
+	dns := o.several("dns")
 	for _, w := range dns {
 		s.DNS = append(s.DNS, r.machineAddress(w, "a name server"))
 	}
