@@ -1,0 +1,101 @@
+package files_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/spate-project/spate/bootsvc"
+	"github.com/spate-project/spate/bootsvc/files"
+	"github.com/spate-project/spate/bootsvc/files/filestest"
+	"github.com/spate-project/spate/bootsvc/ipxe"
+)
+
+func TestEachNameGivesItsBytesAndATagOfThem(t *testing.T) {
+	tree := files.New(filestest.New(), filestest.Loaders(t))
+	tags := map[string]string{}
+	for name, want := range map[string][]byte{
+		"ipxe/undionly.kpxe":         filestest.Loader,
+		"shimx64.efi":                filestest.Loader,
+		"boot/debian12@3/kernel":     filestest.Kernel,
+		"boot/debian12@3/image":      filestest.Image,
+		"boot.ipxe":                  []byte("#!ipxe\n"),
+		"script/525400770001":        []byte("#!ipxe\n"),
+		"grub/grub.cfg":              []byte("# Spate"),
+		"grub/52-54-00-77-00-01.cfg": []byte("# Spate"),
+	} {
+		n, err := files.Parse(name)
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		f, err := tree.Open(n)
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		got, err := io.ReadAll(io.NewSectionReader(f, 0, f.Size()))
+		if err != nil || !bytes.HasPrefix(got, want) || int64(len(got)) != f.Size() || !f.Changes && len(got) != len(want) {
+			t.Errorf("%s: %d bytes of %d, %v", name, len(got), f.Size(), err)
+		}
+		if other := tags[f.Tag()]; other != "" && !bytes.Equal(want, filestest.Loader) {
+			t.Errorf("%s has the tag of %s", name, other)
+		}
+		tags[f.Tag()] = name
+		if err := f.Close(); err != nil {
+			t.Error(name, err)
+		}
+	}
+}
+
+// A loader that is missing names its package, for the log and for whoever starts the server.
+func TestAMissingLoaderNamesItsPackage(t *testing.T) {
+	loaders := filestest.Loaders(t)
+	tree := files.New(filestest.New(), loaders)
+	for name, pkg := range map[string]string{"grubx64.efi": "grub-efi-amd64-signed", "ipxe/arm64.efi": "ipxe"} {
+		n, err := files.Parse(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		missing := (*ipxe.MissingError)(nil)
+		if _, err = tree.Open(n); !errors.As(err, &missing) || !strings.Contains(err.Error(), pkg) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if p := loaders.Problems(false); len(p) != 0 {
+		t.Errorf("without Secure Boot: %q", p)
+	}
+	if p := loaders.Problems(true); len(p) != 1 || !strings.Contains(p[0], "grub-efi-amd64-signed") {
+		t.Errorf("with Secure Boot: %q", p)
+	}
+	if p := ipxe.NewLoaders(t.TempDir()).Problems(true); len(p) != 4 || !strings.Contains(p[0], "package ipxe") {
+		t.Errorf("with nothing: %q", p)
+	}
+}
+
+// A transfer that names no machine is that of the machine which named itself from the same address before.
+func TestATransferBelongsToTheMachineThatNamedItself(t *testing.T) {
+	tree := files.New(filestest.New(), filestest.Loaders(t))
+	kernel, _ := files.Parse("boot/debian12@3/kernel")
+	config, _ := files.Parse("grub/52-54-00-77-00-01.cfg")
+	from := netip.MustParseAddr("192.0.2.50")
+	if m, ok := tree.Caller(kernel, from); ok {
+		t.Errorf("already known as %v", m)
+	}
+	tree.Caller(config, netip.MustParseAddr("::ffff:192.0.2.50"))
+	if m, ok := tree.Caller(kernel, from); !ok || m != filestest.MAC {
+		t.Errorf("%v, %v", m, ok)
+	}
+	other := config
+	for i := range 20_000 { // more than are remembered
+		other.MAC = bootsvc.MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}
+		a := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
+		if m, ok := tree.Caller(other, a); !ok || m != other.MAC {
+			t.Fatalf("%v, %v", m, ok)
+		}
+		if m, ok := tree.Caller(kernel, a); !ok || m != other.MAC {
+			t.Fatalf("%v, %v", m, ok)
+		}
+	}
+}
