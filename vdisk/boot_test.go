@@ -203,6 +203,61 @@ func TestNoWrongByteOfAnOpenBootFileIsServed(t *testing.T) {
 	}
 }
 
+// A disk that does not answer is no damage: nothing is fenced, and when it is back, boot files are read as before. One that
+// was away for a moment only is read again at once.
+func TestADiskThatFailsFencesNoBootFile(t *testing.T) {
+	disk := &sick{}
+	s, wait := running(t, func() string { dir := t.TempDir(); writeBooted(t, dir); return dir }(), func(s *Store) { s.open = disk.open })
+	wait("the version", holds(1))
+	v := acquire(t, s, 0)
+	at := v.boot.table[1].offset
+	disk.set("disk.0.spate", ill{err: syscall.EIO, from: at, to: at + 1, times: 1})
+	checkBootFiles(t, v, "")
+	disk.set("disk.0.spate", ill{err: syscall.EIO, to: wholeFile})
+	f, err := v.OpenBoot(BootImage)
+	if err != nil {
+		t.Fatal("what was checked before need not be read: ", err)
+	}
+	defer f.Close()
+	if n, err := f.ReadAt(make([]byte, 10), 5); n != 0 || !errors.Is(err, syscall.EIO) || errors.Is(err, ErrDamaged) {
+		t.Errorf("read: %d, %v", n, err)
+	}
+	wait("the store gone", func(inv Inventory) bool { return inv.Problem != "" })
+	disk.set("disk.0.spate", ill{})
+	wait("the store back", holds(1))
+	if d := v.Damage(); len(d) > 0 {
+		t.Errorf("damage: %+v", d)
+	}
+	checkBootFiles(t, v, "")
+	g, err := s.OpenBoot("disk", 0, BootImage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.Close()
+}
+
+// A place that the disk cannot read takes the boot out, and leaves the disk to those who read it.
+func TestABadPlaceInTheListOfBootFilesLeavesTheDisk(t *testing.T) {
+	sum := writeBooted(t, t.TempDir())
+	at := open(t, sum.Path).seal.boot.offset
+	disk := &sick{}
+	disk.set("disk.0.spate", ill{err: syscall.EIO, from: at, to: at + 1})
+	v, err := disk.open(sum.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	checkBootFiles(t, v, bootTable.String())
+	if got, err := content(v); err != nil || !bytes.Equal(got, image(61, 100<<10)) {
+		t.Errorf("the disk: %v", err)
+	}
+	disk.set("disk.0.spate", ill{})
+	if r, err := v.Verify(context.Background(), VerifyOptions{}); err != nil || !r.Sound() {
+		t.Errorf("verify after the repair: %+v, %v", r, err)
+	}
+	checkBootFiles(t, v, "")
+}
+
 // Whoever reads a boot file keeps its version open, whatever becomes of the file.
 func TestAnOpenBootFileOutlivesItsVersionsFile(t *testing.T) {
 	dir := t.TempDir()

@@ -2,11 +2,8 @@ package vdisk
 
 import (
 	"errors"
-	"fmt"
 	"io"
-	"io/fs"
 	"sync"
-	"sync/atomic"
 
 	"github.com/spate-project/spate/vdisk/tree"
 	"github.com/zeebo/blake3"
@@ -33,14 +30,20 @@ type bootFault struct {
 
 func (e *bootFault) Error() string { return e.kind.String() + ": " + e.reason }
 
-// readBoot reads the table and the command line. What is wrong with them is remembered: the disk is good without them.
-func (v *Version) readBoot() {
-	if v.seal.boot != (bootPlace{}) {
-		_ = v.loadBoot()
+// readBoot reads the table and the command line. Damage of them is remembered: the disk is good without them. The error is
+// one of the system's.
+func (v *Version) readBoot() error {
+	if v.seal.boot == (bootPlace{}) {
+		return nil
 	}
+	err := v.loadBoot()
+	if bad := (*BootError)(nil); errors.As(err, &bad) {
+		return nil
+	}
+	return err
 }
 
-// loadBoot reads table and command line again, and gives what is wrong with the table.
+// loadBoot reads table and command line again. The error is a *BootError when the table is damaged, or the system's.
 func (v *Version) loadBoot() error {
 	table, err := v.bootTable()
 	if err = v.learnBoot(bootTable, err); err != nil {
@@ -57,8 +60,12 @@ func (v *Version) loadBoot() error {
 			if err == nil && CheckCommandLine(string(b)) != nil {
 				err = &bootFault{e.kind, "is not printable"}
 			}
-			if v.learnBoot(e.kind, err) == nil {
+			bad := (*BootError)(nil)
+			switch err = v.learnBoot(e.kind, err); {
+			case err == nil:
 				line = string(b)
+			case !errors.As(err, &bad):
+				return err
 			}
 		}
 	}
@@ -87,33 +94,35 @@ func (v *Version) bootTable() ([]bootEntry, error) {
 	return table, nil
 }
 
-// readFile fills b from an offset in a boot file. Errors are *bootFault and *readError.
+// readFile fills b from an offset in a boot file. It looks twice at a place that the disk cannot read, and calls it bad then.
+// Errors are *bootFault and the system's.
 func (v *Version) readFile(b []byte, e bootEntry, off int64) error {
 	_, err := v.data.ReadAt(b, e.offset+off)
+	if badPlace(err) && v.local(err) {
+		if _, err = v.data.ReadAt(b, e.offset+off); badPlace(err) {
+			return &bootFault{e.kind, unreadable(err)}
+		}
+	}
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, io.EOF):
 		return &bootFault{e.kind, "the file was cut"}
 	}
-	return &readError{err}
+	v.failed()
+	return err
 }
 
 // learnBoot is learn for a boot file: it remembers what a look at it has found, and gives what there is to say.
 func (v *Version) learnBoot(kind BootKind, err error) error {
 	var fault *bootFault
-	var unread *readError
 	switch {
 	case err == nil:
 		if v.damage.clear(bootLevel, int64(kind)) {
 			v.noticed()
 		}
 		return nil
-	case errors.As(err, &fault):
-	case errors.As(err, &unread) && v.local(unread.err):
-		fault = &bootFault{kind, unreadable(unread.err)}
-	default:
-		v.damage.note(bootLevel, int64(kind), unreadable(err), false)
+	case !errors.As(err, &fault):
 		return v.unread(err)
 	}
 	if v.damage.note(bootLevel, int64(kind), fault.reason, true) {
@@ -174,7 +183,9 @@ func (v *Version) checkBoot(step func(done int64) error) (done int64, bad []Dama
 	if v.seal.boot == (bootPlace{}) {
 		return 0, nil
 	}
-	if v.loadBoot() == nil {
+	if err := v.loadBoot(); err != nil {
+		v.unlooked(bootTable, err)
+	} else {
 		v.boot.mu.Lock()
 		table := v.boot.table
 		v.boot.mu.Unlock()
@@ -187,7 +198,7 @@ func (v *Version) checkBoot(step func(done int64) error) (done int64, bad []Dama
 			if errors.Is(err, errEnded) {
 				return done, nil
 			}
-			_ = v.learnBoot(e.kind, err)
+			v.unlooked(e.kind, v.learnBoot(e.kind, err))
 		}
 	}
 	for _, d := range v.damage.list() {
@@ -196,6 +207,13 @@ func (v *Version) checkBoot(step func(done int64) error) (done int64, bad []Dama
 		}
 	}
 	return done, bad
+}
+
+// unlooked notes that a look at a boot file ended with an error of the system, which nothing wrong can come of.
+func (v *Version) unlooked(kind BootKind, err error) {
+	if bad := (*BootError)(nil); err != nil && !errors.As(err, &bad) {
+		v.damage.note(bootLevel, int64(kind), unreadable(err), false)
+	}
 }
 
 // bootFiles is the number of boot files that there are.
@@ -208,8 +226,8 @@ func (v *Version) bootFiles() int {
 // errEnded means that step ended a look at a boot file.
 var errEnded = errors.New("ended")
 
-// bootSums reads a boot file whole, checks it, and gives the hash of each of its blocks. Errors are *bootFault, *readError
-// and errEnded.
+// bootSums reads a boot file whole, checks it, and gives the hash of each of its blocks. Errors are *bootFault, errEnded
+// and the system's.
 func (v *Version) bootSums(e bootEntry, step func(done int64) error) ([]tree.Hash, error) {
 	h := blake3.New()
 	sums := make([]tree.Hash, 0, (e.size+bootBlock-1)/bootBlock)
@@ -233,162 +251,4 @@ func (v *Version) bootSums(e bootEntry, step func(done int64) error) ([]tree.Has
 		return nil, &bootFault{e.kind, otherHash}
 	}
 	return sums, nil
-}
-
-// BootFile is an open boot file of a version. All methods are safe for concurrent use. Until it is closed it is a reader of
-// its version, whatever becomes of the version's file.
-//
-// Every byte that ReadAt gives was checked by that call: opening the file for the first time reads it whole, checks it
-// against the seal, and keeps a hash of each 64 KiB; each read checks the pieces that it touches against these.
-type BootFile struct {
-	v      *Version
-	entry  bootEntry
-	sums   []tree.Hash
-	closed atomic.Bool
-
-	mu sync.Mutex
-	// guarded by mu: the piece that a short read has checked last, for the next one.
-	piece []byte
-	index int64
-}
-
-// OpenBoot opens a boot file. The first time it reads the file whole. The caller closes it. The error is a *BootError when
-// any boot file of this replica is damaged, wraps ErrNoBootFile when the version has none of that kind, or is one of the
-// system's.
-func (v *Version) OpenBoot(kind BootKind) (*BootFile, error) {
-	if !v.retain() {
-		return nil, fmt.Errorf("%s version %d: %w", v.seal.name, v.seal.number, fs.ErrClosed)
-	}
-	f, err := v.openBoot(kind)
-	if err != nil {
-		v.Close()
-		return nil, err
-	}
-	return f, nil
-}
-
-func (v *Version) openBoot(kind BootKind) (*BootFile, error) {
-	b := &v.boot
-	b.checking.Lock()
-	defer b.checking.Unlock()
-	b.mu.Lock()
-	table, sums := b.table, b.sums[kind]
-	b.mu.Unlock()
-	if table == nil && v.seal.boot != (bootPlace{}) {
-		// It could not be read before; it may be now.
-		if err := v.loadBoot(); err != nil {
-			return nil, err
-		}
-		b.mu.Lock()
-		table = b.table
-		b.mu.Unlock()
-	}
-	if bad := v.bootProblem(table); bad != nil {
-		return nil, bad
-	}
-	for _, e := range table {
-		if e.kind != kind {
-			continue
-		}
-		if sums == nil {
-			var err error
-			sums, err = v.bootSums(e, func(int64) error { return nil })
-			if err = v.learnBoot(kind, err); err != nil {
-				return nil, err
-			}
-			b.mu.Lock()
-			if b.sums == nil {
-				b.sums = map[BootKind][]tree.Hash{}
-			}
-			b.sums[kind] = sums
-			b.mu.Unlock()
-		}
-		return &BootFile{v: v, entry: e, sums: sums, index: -1}, nil
-	}
-	return nil, fmt.Errorf("%s version %d, %v: %w", v.seal.name, v.seal.number, kind, ErrNoBootFile)
-}
-
-// OpenBoot opens a boot file of a version, which stays open until the file is closed. The error is ErrNotHere when the
-// store does not list the version, else one of those of Version.OpenBoot.
-func (s *Store) OpenBoot(name string, number uint32, kind BootKind) (*BootFile, error) {
-	v, err := s.Acquire(name, number)
-	if err != nil {
-		return nil, err
-	}
-	defer v.Close()
-	return v.OpenBoot(kind)
-}
-
-// Size is in bytes.
-func (f *BootFile) Size() int64 { return f.entry.size }
-
-// Tag is the BLAKE3-256 of the file, in hex.
-func (f *BootFile) Tag() string { return f.entry.hash.String() }
-
-// Close ends the use of the version. Nobody may read then, or begin to. Closing again does nothing.
-func (f *BootFile) Close() error {
-	if f.closed.Swap(true) {
-		return nil
-	}
-	return f.v.Close()
-}
-
-// ReadAt reads from an offset. What it gives was checked; a *BootError says that there is damage, which is fenced then.
-func (f *BootFile) ReadAt(p []byte, off int64) (n int, err error) {
-	if f.closed.Load() {
-		return 0, fs.ErrClosed
-	}
-	if off < 0 {
-		return 0, fmt.Errorf("read the %v of %s at %d: %w", f.entry.kind, f.v.seal.name, off, fs.ErrInvalid)
-	}
-	for n < len(p) && off < f.entry.size {
-		k, err := f.readPiece(p[n:], off)
-		n += k
-		off += int64(k)
-		if err != nil {
-			return n, err
-		}
-	}
-	if n < len(p) {
-		return n, io.EOF
-	}
-	return n, nil
-}
-
-// readPiece reads at most up to the end of the piece that holds off, which is within the file.
-func (f *BootFile) readPiece(p []byte, off int64) (int, error) {
-	index := off / bootBlock
-	start := index * bootBlock
-	length := int(min(bootBlock, f.entry.size-start))
-	if off == start && len(p) >= length {
-		if err := f.load(p[:length], index); err != nil {
-			return 0, err
-		}
-		return length, nil
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.index != index {
-		f.index = -1
-		if f.piece == nil {
-			f.piece = make([]byte, min(bootBlock, f.entry.size))
-		}
-		if err := f.load(f.piece[:length], index); err != nil {
-			return 0, err
-		}
-		f.index = index
-	}
-	return copy(p, f.piece[off-start:length]), nil
-}
-
-// load reads a piece into b and checks it.
-func (f *BootFile) load(b []byte, index int64) error {
-	err := f.v.readFile(b, f.entry, index*bootBlock)
-	if err == nil && tree.Sum(b) != f.sums[index] {
-		err = &bootFault{f.entry.kind, otherHash}
-	}
-	if err == nil {
-		return nil
-	}
-	return f.v.learnBoot(f.entry.kind, err)
 }

@@ -63,8 +63,11 @@ func openBacking(path string, data backing, size int64) (*Version, error) {
 	v.levels = v.seal.shape.Levels()
 	v.bounds = bounds{shape: v.seal.shape, end: v.seal.end()}
 	v.cache = newCache(v.seal.shape)
-	v.readBoot()
 	v.users.Store(1)
+	if err := v.readBoot(); err != nil {
+		data.Close()
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
 	return v, nil
 }
 

@@ -11,18 +11,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func newImportCommand() *cobra.Command {
-	var (
-		o            vdisk.ImportOptions
-		codec, chunk string
-		size         string
-		boot         bootFlags
-		asJSON       bool
-	)
-	c := &cobra.Command{
-		Use:   "import IMAGE --into DIR",
-		Short: "Bring a disk image into a store, as a vDisk",
-		Long: `Bring a disk image into a store, as a vDisk or as a new version of one.
+const importHelp = `Bring a disk image into a store, as a vDisk or as a new version of one.
 
 IMAGE is a raw image, a block device, a qcow2, VHD, VHDX, VMDK or VDI file (these through qemu-img, of the Debian
 package qemu-utils), or - for a raw image on standard input. The vDisk has the size of the image, rounded up to
@@ -36,7 +25,20 @@ with --size; where it is not, import from a file.
 With --kernel, --boot-image and --command-line the version carries what machines boot it with: that moves, is copied,
 and goes back to an earlier version together with the disk. Each version carries its own.
 
-Exit codes: 0 imported, 1 failed and nothing left behind, 2 wrong usage.`,
+Exit codes: 0 imported, 1 failed and nothing left behind, 2 wrong usage.`
+
+func newImportCommand() *cobra.Command {
+	var (
+		o            vdisk.ImportOptions
+		codec, chunk string
+		size         string
+		boot         bootFlags
+		asJSON       bool
+	)
+	c := &cobra.Command{
+		Use:   "import IMAGE --into DIR",
+		Short: "Bring a disk image into a store, as a vDisk",
+		Long:  importHelp,
 		Example: `  spate vdisk import debian12.img --into /srv/vdisks
   spate vdisk import win11.vhdx --into /srv/vdisks --name win11 --new-version
   spate vdisk import /dev/vg0/golden --into /srv/vdisks --name golden
