@@ -26,12 +26,10 @@ func (l *leases) take(q question, now time.Time) answer {
 	if why, ok := l.free(q, q.wanted, now); !ok {
 		return refuse("%s", why)
 	}
-	o := l.byAddr[q.wanted]
-	known := o != nil && o.MAC == q.mac
 	switch {
 	case !q.grantable():
 		return refuse("%s is in no pool of %s", q.wanted, q.subnet.Network)
-	case !known && q.wanted != q.reserved && !l.cfg.Share.owns(q.wanted):
+	case q.wanted != q.reserved && !l.cfg.Share.owns(q.wanted):
 		return refuse("%s is in another server's share", q.wanted)
 	default:
 		return l.give(q, now, "it takes the offer")
@@ -79,8 +77,10 @@ func (l *leases) reboot(q question, now time.Time) answer {
 		}
 	}
 	switch {
-	case o != nil && o.Addr == q.wanted && q.subnet.pooled(q.wanted):
-		return l.give(q, now, "it had this one before")
+	case o != nil && o.Addr == q.wanted && q.subnet.pooled(q.wanted) && (l.cfg.Share.owns(q.wanted) || o.live(now)):
+		a := l.give(q, now, "it had this one before")
+		a.probe = !l.cfg.Share.owns(q.wanted)
+		return a
 	case o != nil && o.live(now) && o.State != stateOffered && l.cfg.Share.owns(q.wanted):
 		return refuse("the machine holds %s", o.Addr)
 	default:

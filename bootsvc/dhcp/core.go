@@ -111,7 +111,7 @@ func (c *core) lookUp(now time.Time, a ask, e bootsvc.Entry) answer {
 
 // finish sends the reply, at once or when ARP has kept silent about the address.
 func (c *core) finish(now time.Time, a ask, e bootsvc.Entry, ans answer, tries int) {
-	if ans.verdict == verdictGive && a.kind == kindDiscover && ans.probe && a.onLink() && len(c.pending) < maxPending {
+	if ans.verdict == verdictGive && ans.probe && a.onLink() && len(c.pending) < maxPending {
 		c.pending = append(c.pending, pending{a, e, ans, now.Add(arpWait), tries})
 		w := c.asked[ans.addr]
 		if w == nil {

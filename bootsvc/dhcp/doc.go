@@ -18,21 +18,23 @@
 //
 // The servers of a farm that answer on one network need not talk to one another. What makes that safe:
 //
-//   - A new address comes only from the server's own share of the pool: address modulo number of servers. So two servers cannot
-//     give one address to two machines, and a pool that grows moves nobody's share.
-//   - A REQUEST that selects another server of the farm is broadcast, so each server hears it: the address is now that
-//     machine's, our own offer is withdrawn. Until that lease ends, we may offer the same address to the same machine: the
-//     owner holds it for the same machine. So a machine that reboots after its server has died keeps its address.
+//   - An address is offered only from the server's own share of the pool: address modulo number of servers. So two servers cannot
+//     give one address to two machines, whatever either of them did not hear; and a pool that grows moves nobody's share.
+//   - A REQUEST that selects another server of the farm is broadcast, so each server hears it: our own offer is withdrawn, and the address
+//     is noted as that machine's. It is not offered, not even to the same machine: whether the other server has agreed was
+//     not heard, and it may have given the address to a third one. But when the machine asks anew (firmware, iPXE and operating system
+//     of one boot do so one after the other), its DISCOVER is left to the server of its lease, so that it keeps one address; if it
+//     asks again within a retry's time, that server is down, and it gets an address from here.
 //   - A machine in REBINDING (its server does not answer) gets its address from any server, also from another's share and also
 //     when this server has never heard of it: it holds the address now, so the owner cannot have given it away. We remember it.
 //   - INIT-REBOOT is answered only for what is known; a server that knows nothing keeps silent, because the one that does
-//     may answer.
+//     may answer. For an address of another's share ARP is asked first.
 //   - What remains: a server that was down while another renewed one of its addresses believes the lease to have ended. It
 //     takes ended leases last, oldest first, and asks by ARP before it offers one; whoever holds the address answers.
 //   - A reservation is in the farm file, which is the same on each server, so any of them gives it; no pool gives it to another.
 //
-// While a server is down, its share gives no new addresses; machines known before keep theirs. So a pool should have twice as many
-// addresses as machines where two servers share it, and a machine without a lease must be able to get one from either.
+// While a server is down, its share gives no new addresses. Machines that run keep theirs; one that boots needs one of the
+// survivors' shares. So where two servers share a pool, it should have twice as many addresses as machines.
 //
 // # What is left out on purpose
 //

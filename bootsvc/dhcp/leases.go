@@ -27,6 +27,8 @@ type lease struct {
 	MAC   bootsvc.MAC `json:"mac"`
 	State state       `json:"state"`
 	Until time.Time   `json:"until"`
+	// left is when a DISCOVER of the machine was left to the server that gave it the address.
+	left time.Time
 }
 
 // live tells whether nobody else may have the address.
@@ -163,11 +165,14 @@ func (l *leases) offer(q question, now time.Time) answer {
 		}
 		because = "; its reservation cannot be used: " + why
 	}
-	if o := l.byMAC[q.mac]; o != nil {
+	if o := l.byMAC[q.mac]; o != nil && q.subnet.pooled(o.Addr) {
 		_, ok := l.free(q, o.Addr, now)
-		own := q.subnet.pooled(o.Addr) && (l.cfg.Share.owns(o.Addr) || o.live(now))
-		if ok && own {
+		switch {
+		case ok && l.cfg.Share.owns(o.Addr):
 			return l.promise(q, o.Addr, hold, now, "it had this one before"+because)
+		case ok && o.live(now) && now.Sub(o.left) > patience:
+			o.left = now
+			return silent("it has %s of another server's share, which is left to that one; if it asks again, it gets one from here", o.Addr)
 		}
 	}
 	if w := q.wanted; w.IsValid() && q.subnet.pooled(w) && l.cfg.Share.owns(w) {
@@ -195,7 +200,7 @@ func (l *leases) promise(q question, a netip.Addr, hold, now time.Time, why stri
 	} else if o.State == stateOffered {
 		o.Until = hold
 	}
-	return answer{verdict: verdictGive, addr: a, why: why, probe: !mine || o.State == stateNoted}
+	return answer{verdict: verdictGive, addr: a, why: why, probe: !mine}
 }
 
 // next finds an address of our own share: one that nobody had, or the one whose lease ended first.

@@ -17,6 +17,9 @@ const (
 	// offerHold is how long an address is kept for a machine after an offer. EDK2 collects offers for 4 s before it asks for
 	// one; a slow machine asks again after up to 32 s and gets the same address, if it is still free.
 	offerHold = 15 * time.Second
+	// patience is within which time a machine that asks again shows that the server of its lease does not answer: a retry of
+	// firmware comes after 1 to 32 s, the next program of a boot that went on asks later or has heard that server.
+	patience = 40 * time.Second
 	// quarantine is how long an address that somebody else uses is left alone.
 	quarantine = 10 * time.Minute
 	// arpWait is how long an ARP question about an address waits before it is offered, and arpTries how many
