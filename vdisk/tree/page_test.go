@@ -68,13 +68,15 @@ func TestRootsStayAsTheyAre(t *testing.T) {
 	page := AppendPage(nil, []Entry{{Raw, 4096, Sum(bytes.Repeat([]byte{7}, 4096))}, {}})
 	for _, c := range []struct {
 		shape Shape
+		boot  Hash
 		want  string
 	}{
-		{Shape{8192, 512, 4096}, "910bd93750b9676559de53702e1467952c87bd4237a772fdb1ea1b9ccb3597f5"},
-		{Shape{8192, 4096, 4096}, "5d2a21384cba31ac0f053f2521199a6a142b6a557387b5885131b00662d04bb9"},
-		{Shape{8192 - 512, 512, 4096}, "301382c9f07c6facb222bb372ea0886e8d926bf36be120f9a83e255d9e1f1ed3"},
+		{Shape{8192, 512, 4096}, Hash{}, "910bd93750b9676559de53702e1467952c87bd4237a772fdb1ea1b9ccb3597f5"},
+		{Shape{8192, 4096, 4096}, Hash{}, "5d2a21384cba31ac0f053f2521199a6a142b6a557387b5885131b00662d04bb9"},
+		{Shape{8192 - 512, 512, 4096}, Hash{}, "301382c9f07c6facb222bb372ea0886e8d926bf36be120f9a83e255d9e1f1ed3"},
+		{Shape{8192, 512, 4096}, Sum([]byte("kernel")), "461d05f425732719dea0d2b9f9619c0aa1a239c5eacadbcb6e3f57d2f553eb69"},
 	} {
-		if got := c.shape.Root(page, Hash{}).String(); got != c.want {
+		if got := c.shape.Root(page, c.boot).String(); got != c.want {
 			t.Errorf("%+v: root %s, want %s", c.shape, got, c.want)
 		}
 	}

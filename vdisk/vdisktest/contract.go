@@ -66,6 +66,10 @@ func object(i Image, level int, index int64) ([]byte, error) {
 // they hold; above are those of the level above, nil for the top page.
 func pageEntries(i Image, level int, above []tree.Entry) ([]tree.Entry, error) {
 	s := i.Shape()
+	var boot tree.Hash
+	if b, ok := i.(interface{ Boot() vdisk.BootInfo }); ok {
+		boot = b.Boot().Digest
+	}
 	var all []tree.Entry
 	for n := range s.Count(level) {
 		if above != nil && above[n].Kind == tree.Zero {
@@ -76,7 +80,7 @@ func pageEntries(i Image, level int, above []tree.Entry) ([]tree.Entry, error) {
 		if err != nil {
 			return nil, err
 		}
-		if above == nil && s.Root(page, tree.Hash{}) != i.ID().Root || above != nil && !tree.Verify(above[n], page) {
+		if above == nil && s.Root(page, boot) != i.ID().Root || above != nil && !tree.Verify(above[n], page) {
 			return nil, fmt.Errorf("page %d of level %d: %w", n, level, tree.ErrMismatch)
 		}
 		if all, err = tree.ParsePage(all, page, s, level, n); err != nil {

@@ -2,7 +2,9 @@ package vdisktest
 
 import (
 	"errors"
+	"io"
 	"os"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -22,8 +24,17 @@ func TestMemoryKeepsTheContract(t *testing.T) {
 	TestImage(t, inMemory, func(i Image, level int, index int64) { i.(*Memory).Damage(level, index) })
 }
 
-func inFile(t *testing.T, disk []byte, chunk uint32) Image {
-	w, err := vdisk.Create(t.TempDir(), vdisk.WriteOptions{Name: "disk", ChunkSize: chunk, Codec: tree.CodecZstd, Workers: 1})
+func inFile(t *testing.T, disk []byte, chunk uint32) Image { return inFileWith(t, disk, chunk, "") }
+
+// inFileWith seals a disk, with a kernel where that is not empty.
+func inFileWith(t *testing.T, disk []byte, chunk uint32, kernel string) Image {
+	var boot vdisk.BootFiles
+	if kernel != "" {
+		boot.Kernel = vdisk.BootSource{Name: "kernel", Size: int64(len(kernel)), Open: func() (io.ReadCloser, error) {
+			return io.NopCloser(strings.NewReader(kernel)), nil
+		}}
+	}
+	w, err := vdisk.Create(t.TempDir(), vdisk.WriteOptions{Name: "disk", ChunkSize: chunk, Codec: tree.CodecZstd, Workers: 1, Boot: boot})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,8 +53,14 @@ func inFile(t *testing.T, disk []byte, chunk uint32) Image {
 	return v
 }
 
-func TestVersionKeepsTheContract(t *testing.T) {
-	TestImage(t, inFile, func(i Image, level int, index int64) {
+func TestVersionKeepsTheContract(t *testing.T) { testVersion(t, inFile) }
+
+func TestAVersionWithAKernelKeepsTheContract(t *testing.T) {
+	testVersion(t, func(t *testing.T, disk []byte, chunk uint32) Image { return inFileWith(t, disk, chunk, "a kernel") })
+}
+
+func testVersion(t *testing.T, open func(*testing.T, []byte, uint32) Image) {
+	TestImage(t, open, func(i Image, level int, index int64) {
 		// The stored bytes are found by what they are.
 		v := i.(*vdisk.Version)
 		stored, err := object(i, level, index)
