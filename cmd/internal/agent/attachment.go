@@ -154,6 +154,12 @@ func (a *Attachment) SetWriteCache(c *blockdev.WriteCache) {
 	a.mu.Unlock()
 }
 
+// SetBoot tells the servers when this machine reached which stage of its boot.
+func (a *Attachment) SetBoot(t wire.BootTimes) { a.client.SetBoot(t) }
+
+// Server is the name of the server that serves now; empty while none does.
+func (a *Attachment) Server() string { return a.client.Snapshot().Server }
+
 // wall is an instant of the client as time of the day.
 func (a *Attachment) wall(t stream.Instant) time.Time {
 	return a.start.Add(t.Sub(a.origin)).Round(0)

@@ -31,6 +31,8 @@ type Login struct {
 	MAC       string
 	DeviceKey string // path
 	PSKFile   string // path
+	// Key and PSK are used in place of the files where they are not zero.
+	Key, PSK  [keyfile.Size]byte
 	FailAfter time.Duration
 	Program   string // name and version of the program
 }
@@ -79,7 +81,9 @@ func (l *Login) check(ctx context.Context) (login, error) {
 		complain(err)
 		c.servers = append(c.servers, a...)
 	}
-	if l.DeviceKey == "" {
+	if l.Key != ([keyfile.Size]byte{}) {
+		c.device, err = l.Key, nil
+	} else if l.DeviceKey == "" {
 		c.device, err = secure.GenerateKey(rand.Reader)
 	} else {
 		var k [keyfile.Size]byte
@@ -87,7 +91,7 @@ func (l *Login) check(ctx context.Context) (login, error) {
 		c.device = k
 	}
 	complain(err)
-	if l.PSKFile != "" {
+	if c.psk = l.PSK; l.PSKFile != "" {
 		c.psk, err = keyfile.Read(l.PSKFile)
 		complain(err)
 	}

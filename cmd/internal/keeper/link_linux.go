@@ -13,19 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Names and arguments of the processes.
-const (
-	// Command is the hidden command of spate-target that is keeper or worker, by its argument.
-	Command    = "keeper"
-	roleKeeper = "keep"
-	roleWorker = "work"
-	// A name that begins with @ tells systemd that the process serves the root file system.
-	keeperName = "@spate-keeper"
-	workerName = "@spate-worker"
-)
-
 // maxMessage bounds one message in bytes.
 const maxMessage = 64 << 10
+
+// errMessage says that a message cannot be read. The next one may be.
+var errMessage = errors.New("a message that cannot be read")
 
 // message is what goes over a link: exactly one of its parts.
 type message struct {
@@ -93,7 +85,10 @@ func (l *link) receive(ctx context.Context) (m message, err error) {
 	case err != nil:
 		return m, err
 	}
-	return m, json.Unmarshal(l.buffer[:n], &m)
+	if err := json.Unmarshal(l.buffer[:n], &m); err != nil {
+		return message{}, fmt.Errorf("%w: %w", errMessage, err)
+	}
+	return m, nil
 }
 
 // Close closes this end.

@@ -6,6 +6,19 @@ import (
 	"github.com/spate-project/spate/cmd/internal/bootline"
 )
 
+// Command is the hidden command of spate-target that is keeper or worker, by its argument.
+const (
+	Command    = "keeper"
+	RoleKeeper = "keep"
+	RoleWorker = "work"
+)
+
+// A name that begins with @ tells systemd that the process serves the root file system.
+const (
+	keeperName = "@spate-keeper"
+	workerName = "@spate-worker"
+)
+
 // Config is what PID 1 tells the keeper, and the keeper each worker.
 type Config struct {
 	// Line is what the kernel's command line says.
@@ -53,7 +66,7 @@ type Stage string
 
 // The stages in their order, and who tells them.
 const (
-	InitRuns    Stage = "init"    // PID 1: spate-target as /init runs
+	InitRuns    Stage = "init"    // PID 1: spate-target as /init runs, and has loaded the modules
 	NetworkUp   Stage = "network" // worker: the card has its address
 	LoggedIn    Stage = "login"   // worker: a server serves
 	Attached    Stage = "disk"    // worker: the block device is there

@@ -37,7 +37,7 @@ func Start(c Config) (*Keeper, error) {
 	}
 	defer theirs.Close()
 	cmd := exec.Command(fmt.Sprintf("/proc/self/fd/%d", binary.Fd()))
-	cmd.Args = []string{keeperName, Command, roleKeeper}
+	cmd.Args = []string{keeperName, Command, RoleKeeper}
 	cmd.ExtraFiles = []*os.File{theirs, binary}
 	cmd.Env = environment()
 	cmd.Dir = "/"

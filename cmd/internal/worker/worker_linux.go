@@ -1,0 +1,265 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spate-project/spate/cmd/internal/agent"
+	"github.com/spate-project/spate/cmd/internal/blockdev"
+	"github.com/spate-project/spate/cmd/internal/keeper"
+	"github.com/spate-project/spate/cmd/internal/keyfile"
+	"github.com/spate-project/spate/cmd/internal/nic"
+	"github.com/spate-project/spate/stream/secure"
+	"github.com/spate-project/spate/stream/wire"
+
+	crand "crypto/rand"
+)
+
+// state is what a worker keeps for its successor.
+type state struct {
+	// Lease is the card's; nil before there is one.
+	Lease *nic.Lease `json:"lease,omitempty"`
+	// Key is the private key of the device, so that a successor is the same target.
+	Key [keyfile.Size]byte `json:"key"`
+	// Disk is what the first log-in named; nil before.
+	Disk *wire.Disk `json:"disk,omitempty"`
+	// Attached says that the write cache has been made and that Index may be a device with our disk.
+	Attached bool   `json:"attached,omitempty"`
+	Index    uint32 `json:"index"`
+}
+
+// worker is one process. It belongs to the goroutine of Run.
+type worker struct {
+	post  *keeper.Post
+	state state
+	boot  wire.BootTimes
+}
+
+// Run is the worker's process. It returns only with an error; the keeper starts another one then.
+func Run(ctx context.Context) error {
+	post, err := keeper.Join()
+	if err != nil {
+		return err
+	}
+	w := &worker{post: post}
+	if len(post.State) > 0 {
+		if err := json.Unmarshal(post.State, &w.state); err != nil {
+			return fmt.Errorf("what the last worker kept: %w", err)
+		}
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	err = w.run(ctx, cancel)
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	return err
+}
+
+func (w *worker) run(ctx context.Context, fail context.CancelCauseFunc) error {
+	if err := w.key(); err != nil {
+		return err
+	}
+	link, err := w.network(ctx)
+	if err != nil {
+		return err
+	}
+	// Ends with ctx, which ends with the process; a card that is not looked after any more is a reason for another one.
+	go func() { fail(fmt.Errorf("network: %w", link.Run(ctx))) }()
+	a, err := w.logIn(ctx, link.Lease())
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	go w.stages(ctx, a, fail) // ends with ctx or the keeper; nobody waits for it
+	go w.status(ctx, a)       // ends with ctx; nobody waits for it
+	go a.Track(ctx)           // the same
+	d, err := w.disk(a)
+	if err != nil {
+		return w.fail(ctx, a, err)
+	}
+	return w.serve(ctx, a, d)
+}
+
+// key finds the key of the device, or makes one.
+func (w *worker) key() error {
+	switch c := &w.post.Config; {
+	case w.state.Key != [keyfile.Size]byte{}:
+		return nil
+	case len(c.DeviceKey) > 0:
+		k, err := keyfile.Parse(c.Line.DeviceKey, c.DeviceKey)
+		if err != nil {
+			return fmt.Errorf("key of this device (spate.device-key=): %w", err)
+		}
+		w.state.Key = k
+	default:
+		k, err := secure.GenerateKey(crand.Reader)
+		if err != nil {
+			return err
+		}
+		w.state.Key = k
+	}
+	return w.post.Keep(&w.state)
+}
+
+// network brings the card up, or goes on with it.
+func (w *worker) network(ctx context.Context) (*nic.Link, error) {
+	say := func(s string) { w.post.Say(keeper.Line, s) }
+	want := nic.Want{Card: w.post.Config.Line.Card, ResolvConf: "/etc/resolv.conf", StateFile: nic.StateFile}
+	if w.state.Lease != nil {
+		return nic.Adopt(*w.state.Lease, want, say), nil
+	}
+	if line, err := os.ReadFile("/proc/cmdline"); err == nil {
+		want.Static, _ = nic.ParseStatic(string(line)) // PID 1 has told of mistakes
+	}
+	link, err := nic.Up(ctx, want, say)
+	if err != nil {
+		return nil, err
+	}
+	lease := link.Lease()
+	w.state.Lease = &lease
+	w.post.Reach(keeper.NetworkUp)
+	return link, w.post.Keep(&w.state)
+}
+
+const (
+	firstRetry = 2 * time.Second
+	lastRetry  = 30 * time.Second
+)
+
+// logIn returns when a server serves. Nothing but the end of ctx ends it before.
+func (w *worker) logIn(ctx context.Context, lease nic.Lease) (*agent.Attachment, error) {
+	for delay := firstRetry; ; delay = min(2*delay, lastRetry) {
+		a, err := w.tryLogIn(ctx, lease)
+		if err == nil {
+			return a, nil
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		w.post.Say(keeper.Problem, fmt.Sprintf("log-in: %v; trying again in %d s", err, int(delay.Seconds())))
+		select {
+		case <-time.After(delay):
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (w *worker) tryLogIn(ctx context.Context, lease nic.Lease) (*agent.Attachment, error) {
+	l := &w.post.Config.Line
+	login := agent.Login{Servers: l.Servers, FarmKey: l.FarmKey, VDisk: l.VDisk, MAC: lease.MAC, Key: w.state.Key, Program: w.post.Config.Program}
+	if d := w.state.Disk; d != nil { // the version that is attached, whatever is the newest now
+		login.VDisk = fmt.Sprintf("%s@%d", d.Name, d.Number)
+	}
+	if len(w.post.Config.PSK) == len(login.PSK) {
+		copy(login.PSK[:], w.post.Config.PSK)
+	}
+	return agent.Attach(ctx, agent.Options{
+		Login: login, Where: deviceOf(w.state.Index), Remote: caches(memTotal()),
+		Line: func(s string) { w.post.Say(keeper.Line, s) },
+	})
+}
+
+// disk puts the write cache over what the servers serve: the first time a new one, later what is there.
+func (w *worker) disk(a *agent.Attachment) (*blockdev.WriteCache, error) {
+	told := a.Disk.Disk()
+	kept := blockdev.Kept{Data: w.post.Data, Map: w.post.Map, Below: below(told)}
+	notice := func(n blockdev.Notice) { w.post.Say(noticeKind(n), noticeText(n)) }
+	if w.state.Attached {
+		if d := w.state.Disk; d.Content != told.Content || d.Size != told.Size {
+			return nil, fmt.Errorf("the servers serve another content of %s@%d than this machine runs from (root %x… instead of %x…)",
+				told.Name, told.Number, told.Content.Root[:4], d.Content.Root[:4])
+		}
+		return blockdev.RecoverWriteCache(a.Device(), kept, notice)
+	}
+	w.post.Reach(keeper.LoggedIn)
+	l := &w.post.Config.Line
+	c, err := blockdev.NewKeptWriteCache(a.Device(), cacheSize(l.CacheBytes, l.CachePercent, memTotal()), kept, notice)
+	if err != nil {
+		return nil, err
+	}
+	w.state.Disk, w.state.Attached = &told, true
+	return c, w.post.Keep(&w.state)
+}
+
+// serve shows the disk as a device until something ends that.
+func (w *worker) serve(ctx context.Context, a *agent.Attachment, c *blockdev.WriteCache) error {
+	a.SetWriteCache(c)
+	if blockdev.KernelAttached(w.state.Index) {
+		w.post.Say(keeper.Line, "worker: going on with "+deviceOf(w.state.Index))
+	}
+	for {
+		err := w.show(ctx, a, c)
+		if ctx.Err() != nil || !errors.Is(err, blockdev.ErrDisconnected) {
+			return err
+		}
+		w.post.Say(keeper.Problem, fmt.Sprintf("%s: %v; taking it up again", deviceOf(w.state.Index), err))
+	}
+}
+
+// show serves one connection with the kernel.
+func (w *worker) show(ctx context.Context, a *agent.Attachment, d blockdev.Device) error {
+	o := blockdev.KernelOptions{Index: w.state.Index, Options: blockdev.Options{Memory: inFlight}}
+	take, resumed := blockdev.AttachKernel, blockdev.KernelAttached(o.Index)
+	if resumed {
+		take = blockdev.ResumeKernel
+	}
+	n, err := take(d, o)
+	if err != nil {
+		return err
+	}
+	go func() { // ends by itself; nobody waits for it
+		if err := n.Tune(); err != nil {
+			w.post.Say(keeper.Problem, "queue of "+n.Path()+": "+err.Error())
+		}
+		if !resumed && a != nil {
+			w.post.Reach(keeper.Attached)
+			t := w.state.Disk
+			w.post.Ready(keeper.Disk{Device: n.Path(), Size: t.Size, VDisk: t.Name, Version: t.Number, Server: a.Server()})
+		}
+	}()
+	return n.Serve(ctx)
+}
+
+// inFlight is how many bytes of requests are worked on at once.
+const inFlight = 32 << 20
+
+// fail fails the disk for good: whoever reads or writes hears of it, and nobody gets what is wrong.
+func (w *worker) fail(ctx context.Context, a *agent.Attachment, why error) error {
+	if !w.state.Attached || !blockdev.KernelAttached(w.state.Index) {
+		return why // nothing depends on it yet: another worker tries again
+	}
+	w.post.Say(keeper.Problem, fmt.Sprintf("%s FAILS: %v. What was written cannot be told any more; this machine must be reset", deviceOf(w.state.Index), why))
+	return w.show(ctx, nil, broken{size: w.state.Disk.Size, why: why})
+}
+
+// stages tells the servers when the machine reached what.
+func (w *worker) stages(ctx context.Context, a *agent.Attachment, fail context.CancelCauseFunc) {
+	for {
+		e, err := w.post.Next(ctx)
+		if err != nil {
+			fail(fmt.Errorf("the keeper has gone: %w", err))
+			return
+		}
+		if note(&w.boot, e) {
+			a.SetBoot(w.boot)
+		}
+	}
+}
+
+// status answers spate-target status.
+func (w *worker) status(ctx context.Context, a *agent.Attachment) {
+	for ctx.Err() == nil {
+		if err := a.ServeStatus(ctx); err != nil {
+			w.post.Say(keeper.Line, "status: "+err.Error())
+		}
+		select {
+		case <-time.After(lastRetry):
+		case <-ctx.Done():
+		}
+	}
+}
