@@ -20,13 +20,15 @@ import (
 
 func newAttach() *cobra.Command {
 	var login agent.Login
-	var socket, cache string
+	var socket, device, cache string
 	c := &cobra.Command{
-		Use:   "attach --nbd-socket PATH --server HOST --farm-key KEY [--vdisk NAME]",
-		Short: "Attach a vDisk as an NBD disk on a unix socket",
+		Use:   "attach --nbd-socket PATH|--nbd-device DEVICE --server HOST --farm-key KEY [--vdisk NAME]",
+		Short: "Attach a vDisk as an NBD disk on a unix socket, or as a block device",
 		Long: `Logs in, waits for a server if there is none, and shows the vDisk over NBD on a
-unix socket, for QEMU, nbdcopy, nbdfuse and others. It runs until it is
-interrupted, and says in one line each what happens to it.
+unix socket, for QEMU, nbdcopy, nbdfuse and others, or as a block device of the
+kernel (which needs root, and the module nbd). It runs until it is interrupted,
+and says in one line each what happens to it. Unmount a block device before you
+interrupt it: it goes away then.
 
 Writes go into memory and are gone afterwards; every target sees the vDisk as it
 was sealed. When the write cache is full, writes wait, and that is said.
@@ -34,14 +36,16 @@ was sealed. When the write cache is full, writes wait, and that is said.
 Exit status: 0 ended by a signal, 1 it could not be attached or failed.`,
 		Example: `  spate-target attach --server 192.0.2.11 --server 192.0.2.12 --farm-key spate1… \
       --vdisk debian12 --nbd-socket /run/spate/debian12.nbd --write-cache ram:2G
+  spate-target attach --server 192.0.2.11 --farm-key spate1… --vdisk debian12 --nbd-device auto
   qemu-system-x86_64 -drive file=nbd:unix:/run/spate/debian12.nbd,if=virtio,format=raw …`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return attach(cmd.Context(), cmd.OutOrStdout(), login, socket, cache)
+			return attach(cmd.Context(), cmd.OutOrStdout(), login, socket, device, cache)
 		},
 	}
 	login.Register(c.Flags())
 	c.Flags().StringVar(&socket, "nbd-socket", "", "`PATH` of the unix socket")
+	c.Flags().StringVar(&device, "nbd-device", "", "`DEVICE` of the kernel's NBD driver, /dev/nbd0 or auto for any that is free")
 	c.Flags().StringVar(&cache, "write-cache", "ram:1G", "`WHERE` writes go: ram:SIZE, or none for a read-only disk")
 	return c
 }
@@ -63,23 +67,36 @@ func parseCache(s string) (int64, error) {
 	return n << by, nil
 }
 
-func attach(ctx context.Context, out io.Writer, login agent.Login, socket, cache string) error {
+func attach(ctx context.Context, out io.Writer, login agent.Login, socket, device, cache string) error {
 	bytes, err := parseCache(cache)
-	if socket == "" {
-		err = errors.Join(err, errors.New("--nbd-socket is missing"))
+	var door door
+	where := socket
+	switch {
+	case socket == "" && device == "":
+		err = errors.Join(err, errors.New("say where the disk is shown: --nbd-socket PATH or --nbd-device DEVICE"))
+	case socket != "" && device != "":
+		err = errors.Join(err, errors.New("--nbd-socket and --nbd-device exclude one another"))
+	case device != "":
+		index, bad := blockdev.KernelIndex(device)
+		if err, where = errors.Join(err, bad), device; bad == nil {
+			door = kernelDoor{index}
+		}
 	}
 	if err != nil {
 		return err
 	}
-	// The socket comes first: what cannot be shown need not be logged in to.
-	listener, err := blockdev.Listen(socket)
-	if err != nil {
-		return err
+	if door == nil {
+		// The socket comes first: what cannot be shown need not be logged in to.
+		l, err := blockdev.Listen(socket)
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		door = socketDoor{l}
 	}
-	defer listener.Close()
 	say := sayer(out)
 	login.Program = program()
-	a, err := agent.Start(ctx, agent.Options{Login: login, Where: socket, Line: say})
+	a, err := agent.Start(ctx, agent.Options{Login: login, Where: where, Line: say})
 	if err != nil {
 		return err
 	}
@@ -91,13 +108,18 @@ func attach(ctx context.Context, out io.Writer, login agent.Login, socket, cache
 		if err := a.Wait(run); err != nil {
 			return err
 		}
-		return show(run, a, listener, blockdev.Options{Name: login.VDisk}, bytes, say)
+		return show(run, a, door, blockdev.Options{Name: login.VDisk}, bytes, say)
 	})
 	return quiet(ctx, group.Wait())
 }
 
-// show serves the vDisk over NBD, with a write cache of so many bytes or read-only with 0, until ctx ends.
-func show(ctx context.Context, a *agent.Attachment, l net.Listener, o blockdev.Options, cache int64, say func(string)) error {
+// door is where a disk is shown until ctx ends.
+type door interface {
+	serve(ctx context.Context, d blockdev.Device, o blockdev.Options, say func(string)) error
+}
+
+// show shows the vDisk, with a write cache of so many bytes or read-only with 0, until ctx ends.
+func show(ctx context.Context, a *agent.Attachment, door door, o blockdev.Options, cache int64, say func(string)) error {
 	device := a.Device()
 	if cache > 0 {
 		c, err := blockdev.NewWriteCache(device, cache, func(n blockdev.Notice) { say(noticeText(n)) })
@@ -108,12 +130,44 @@ func show(ctx context.Context, a *agent.Attachment, l net.Listener, o blockdev.O
 		a.SetWriteCache(c)
 		device = c
 	}
-	server, err := blockdev.NewServer(device, o)
+	return door.serve(ctx, device, o, say)
+}
+
+// socketDoor shows a disk over NBD on a unix socket.
+type socketDoor struct{ l net.Listener }
+
+func (s socketDoor) serve(ctx context.Context, d blockdev.Device, o blockdev.Options, say func(string)) error {
+	server, err := blockdev.NewServer(d, o)
 	if err != nil {
 		return err
 	}
-	say("attached: nbd+unix:///?socket=" + l.Addr().String())
-	return server.Serve(ctx, l)
+	say("attached: nbd+unix:///?socket=" + s.l.Addr().String())
+	return server.Serve(ctx, s.l)
+}
+
+// kernelDoor shows a disk as a device of the kernel.
+type kernelDoor struct{ index uint32 }
+
+func (k kernelDoor) serve(ctx context.Context, d blockdev.Device, o blockdev.Options, say func(string)) error {
+	n, err := blockdev.AttachKernel(d, blockdev.KernelOptions{Index: k.index, Options: o})
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	// Ended by Disconnect, while it answers what the kernel still has to say; waited for below.
+	go func() { ended <- n.Serve(context.WithoutCancel(ctx)) }()
+	if err := n.Tune(); err != nil {
+		say(err.Error())
+	}
+	say("attached: " + n.Path())
+	select {
+	case err = <-ended:
+		return errors.Join(err, n.Disconnect())
+	case <-ctx.Done():
+		err := n.Disconnect()
+		<-ended // says that it was disconnected
+		return err
+	}
 }
 
 // quiet takes an end by a signal for what it is: no error.
