@@ -42,6 +42,7 @@ type Link struct {
 	// What follows belongs to Up, and then to Run.
 	client *client
 	port   *port
+	blind  patience // while the kernel's state cannot be read
 }
 
 // Up brings up a card and returns when it has an address. It never gives up: it says by line, which must not wait, what

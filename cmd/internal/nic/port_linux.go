@@ -170,8 +170,10 @@ func (l *Link) Run(ctx context.Context) error {
 func (l *Link) check(k *keeper, blind bool) repair {
 	s, err := look()
 	if err != nil {
-		return repair{next: now() + repairAfter}
+		l.blind.say(err.Error())
+		return repair{next: now() + repairAfter, renew: true, index: k.lease.Index, name: k.lease.Name}
 	}
+	l.blind = patience{line: l.line}
 	r := k.step(now(), s)
 	for _, line := range r.lines {
 		l.line(line)

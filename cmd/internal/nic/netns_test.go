@@ -1,0 +1,259 @@
+//go:build linux
+
+package nic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	// inside says that this process is in one of the network namespaces: its value is the card's MAC address, or server.
+	inside = "SPATE_NIC_TEST"
+	// renumbered names a file: when it is there, the server gives other addresses and refuses the old ones.
+	renumbered = "SPATE_NIC_TEST_RENUMBERED"
+)
+
+// serve is a DHCP server for one client.
+func serve(moved string) error {
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
+		return errors.Join(c.Control(func(fd uintptr) {
+			err = errors.Join(unix.BindToDevice(int(fd), "lan"), unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BROADCAST, 1))
+		}), err)
+	}}
+	conn, err := lc.ListenPacket(context.Background(), "udp4", ":67")
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	for b := make([]byte, 2000); ; {
+		n, _, err := conn.ReadFrom(b)
+		if err != nil {
+			return err
+		}
+		in, err := dhcpv4.FromBytes(b[:n])
+		if err != nil {
+			return err
+		}
+		out, to := answer(in, moved), &net.UDPAddr{IP: net.IPv4bcast, Port: 68}
+		if out == nil {
+			continue
+		}
+		if !in.ClientIPAddr.IsUnspecified() && out.MessageType() == dhcpv4.MessageTypeAck {
+			to.IP = in.ClientIPAddr
+		}
+		if _, err := conn.WriteTo(out.ToBytes(), to); err != nil {
+			return err
+		}
+	}
+}
+
+func answer(in *dhcpv4.DHCPv4, moved string) *dhcpv4.DHCPv4 {
+	me, you := net.IPv4(10, 99, 0, 1), net.IPv4(10, 99, 0, 50)
+	if _, err := os.Stat(moved); err == nil {
+		you = net.IPv4(10, 99, 0, 51)
+	}
+	out, err := dhcpv4.NewReplyFromRequest(in)
+	if err != nil {
+		return nil
+	}
+	wanted := in.RequestedIPAddress()
+	if wanted == nil {
+		wanted = in.ClientIPAddr
+	}
+	kind := dhcpv4.MessageTypeAck
+	switch {
+	case in.MessageType() == dhcpv4.MessageTypeDiscover:
+		kind = dhcpv4.MessageTypeOffer
+	case !wanted.Equal(you):
+		kind, you = dhcpv4.MessageTypeNak, net.IPv4zero
+	}
+	out.YourIPAddr = you
+	for _, o := range []dhcpv4.Option{
+		dhcpv4.OptMessageType(kind), dhcpv4.OptServerIdentifier(me), dhcpv4.OptSubnetMask(net.CIDRMask(24, 32)),
+		dhcpv4.OptIPAddressLeaseTime(8 * time.Second), dhcpv4.OptGeneric(dhcpv4.OptionRenewTimeValue, []byte{0, 0, 0, 2}),
+		dhcpv4.OptGeneric(dhcpv4.OptionInterfaceMTU, []byte{1400 >> 8, 1400 & 0xff}), dhcpv4.OptDNS(me),
+		dhcpv4.OptClasslessStaticRoute(&dhcpv4.Route{Dest: &net.IPNet{IP: net.IPv4(10, 98, 0, 0), Mask: net.CIDRMask(16, 32)}, Router: net.IPv4(10, 99, 0, 9)},
+			&dhcpv4.Route{Dest: &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}, Router: me}),
+	} {
+		out.UpdateOption(o)
+	}
+	return out
+}
+
+const (
+	testMAC  = "52:54:00:99:00:01"
+	testLine = 60 * time.Second
+)
+
+// said collects lines.
+type said struct {
+	mu   sync.Mutex // guards text
+	text string
+}
+
+func (s *said) line(l string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.text += l + "\n"
+}
+
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text
+}
+
+func sh(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// A card in a namespace of its own, opposite a DHCP server with short leases in another one.
+func TestARealCardGetsRenewsAndKeepsItsAddress(t *testing.T) {
+	switch os.Getenv(inside) {
+	case "":
+	case "server":
+		t.Fatal(serve(os.Getenv(renumbered)))
+	default:
+		life(t)
+		return
+	}
+	if _, err := exec.LookPath("ip"); err != nil {
+		t.Skip("ip is not installed")
+	}
+	if os.Getuid() != 0 {
+		t.Skip("network namespaces are for root")
+	}
+	server, client := fmt.Sprintf("dnic%ds", os.Getpid()), fmt.Sprintf("dnic%dc", os.Getpid())
+	for _, ns := range []string{server, client} {
+		sh(t, "ip", "netns", "add", ns)
+		t.Cleanup(func() { sh(t, "ip", "netns", "del", ns) })
+	}
+	sh(t, "ip", "-n", client, "link", "add", "eth0", "address", testMAC, "type", "veth", "peer", "name", "lan", "netns", server)
+	// A bridge with the card's MAC address must not be taken for the card.
+	sh(t, "ip", "-n", client, "link", "add", "br0", "address", testMAC, "type", "bridge")
+	sh(t, "ip", "-n", server, "addr", "add", "10.99.0.1/24", "dev", "lan")
+	sh(t, "ip", "-n", server, "link", "set", "lan", "up")
+	moved := filepath.Join(t.TempDir(), "moved")
+	dhcp := exec.Command("ip", "netns", "exec", server, os.Args[0], "-test.run=^"+t.Name()+"$")
+	dhcp.Env = append(os.Environ(), inside+"=server", renumbered+"="+moved)
+	dhcp.Stdout = os.Stderr
+	if err := dhcp.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { dhcp.Process.Kill(); dhcp.Wait() }()
+	c := exec.Command("ip", "netns", "exec", client, os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=90s")
+	c.Env = append(os.Environ(), inside+"="+testMAC, renumbered+"="+moved)
+	out, err := c.CombinedOutput()
+	t.Logf("%s", out)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// life is the life of a card.
+func life(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), testLine)
+	defer cancel()
+	mac, _ := net.ParseMAC(os.Getenv(inside))
+	dir := t.TempDir()
+	want := Want{Card: mac, ResolvConf: filepath.Join(dir, "resolv.conf"), StateFile: filepath.Join(dir, "state")}
+	var said said
+	l, err := Up(ctx, want, said.line)
+	if err != nil {
+		t.Fatal(err, said.String())
+	}
+	lease := l.Lease()
+	if lease.Name != "eth0" || !strings.HasPrefix(lease.Address.String(), "10.99.0.") || lease.Router.String() != "10.99.0.1" || lease.Renew != 2*time.Second {
+		t.Errorf("%#v", lease)
+	}
+	has := func(what string, args ...string) func() bool {
+		return func() bool {
+			out, _ := exec.Command("ip", args...).CombinedOutput()
+			return strings.Contains(string(out), what)
+		}
+	}
+	wait := func(what string, good func() bool) {
+		t.Helper()
+		for !good() {
+			if sleep(ctx, cardPoll) != nil {
+				t.Fatalf("not seen: %s\n%s%s%s", what, said.String(), sh(t, "ip", "addr"), sh(t, "ip", "route"))
+			}
+		}
+	}
+	address, forever := has(lease.Address.String(), "-4", "addr"), has("valid_lft forever", "-4", "addr", "show", "scope", "global")
+	gateway, other := has("default via 10.99.0.1", "route"), has("10.98.0.0/16 via 10.99.0.9", "route")
+	for _, is := range []func() bool{address, forever, gateway, other, has("mtu 1400", "link")} {
+		if !is() {
+			t.Errorf("after Up:\n%s%s", sh(t, "ip", "addr"), sh(t, "ip", "route"))
+		}
+	}
+	if b, err := os.ReadFile(want.ResolvConf); err != nil || !strings.Contains(string(b), "nameserver 10.99.0.1\n") {
+		t.Errorf("%s, %v", b, err)
+	}
+	run, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- l.Run(run) }() // ends by stop
+	wait("a renewed lease", func() bool { return l.Lease().Since > lease.Since })
+	sh(t, "ip", "addr", "flush", "dev", "eth0")
+	wait("the address after a flush", func() bool { return address() && gateway() && other() })
+	sh(t, "ip", "link", "set", "eth0", "down")
+	sh(t, "ip", "link", "set", "eth0", "name", "ens3")
+	wait("the new name", func() bool { return l.Lease().Name == "ens3" })
+	wait("the card up, and its routes", func() bool { return address() && gateway() && other() })
+	since := l.Lease().Since
+	wait("a renewal under the new name", func() bool { return l.Lease().Since > since })
+	stop()
+	<-ended
+
+	// Another agent goes on; the operating system sets a lifetime and another address, then takes both away.
+	l = Adopt(l.Lease(), want, said.line)
+	run, stop = context.WithCancel(ctx)
+	go func() { ended <- l.Run(run) }() // ends by stop
+	since = l.Lease().Since
+	wait("a renewal by another agent", func() bool { return l.Lease().Since > since })
+	sh(t, "ip", "addr", "change", lease.Address.String(), "dev", "ens3", "valid_lft", "300", "preferred_lft", "300")
+	wait("that the system has taken over", func() bool { return strings.Contains(said.String(), "looks after ens3 now: it has given") })
+	sh(t, "ip", "addr", "add", "10.97.0.200/24", "dev", "ens3")
+	sh(t, "ip", "addr", "del", lease.Address.String(), "dev", "ens3")
+	wait("the other address", func() bool { return strings.Contains(said.String(), "it has set the address 10.97.0.200/24") })
+	sh(t, "ip", "addr", "flush", "dev", "ens3")
+	wait("the old address again", func() bool { return address() && gateway() && other() && forever() })
+	// The network is renumbered: the old address is refused, and goes when the new one is there.
+	if err := os.WriteFile(os.Getenv(renumbered), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wait("the new address alone", func() bool {
+		return has("10.99.0.51/24", "-4", "addr")() && !has("10.99.0.50/24", "-4", "addr")() && gateway() && other()
+	})
+	stop()
+	<-ended
+	t.Log(said.String())
+	if n := strings.Count(said.String(), "putting it back"); n != 3 {
+		t.Errorf("%d repairs, want 3", n)
+	}
+	if state, err := os.ReadFile(want.StateFile); err != nil || !strings.Contains(string(state), `"name":"ens3"`) {
+		t.Errorf("%s, %v", state, err)
+	}
+}
