@@ -1,7 +1,7 @@
 // Program spate is the console of a farm on the command line, and the tool that brings disk images into
 // stores.
 //
-// Commands that work on files (vdisk import, info, verify, adopt, vdisk list with --store, keygen) need no
+// Commands that work on files (vdisk import, build, info, verify, adopt, vdisk list with --store, bootimage, keygen) need no
 // server; all others ask the admin API of any server. Tables go to standard output, progress and warnings to
 // standard error.
 package main
@@ -69,7 +69,7 @@ func newRootCommand() *cobra.Command {
 		Short: "Stream one disk image to many machines",
 		Long: `The console of a farm on the command line.
 
-vdisk import, info, verify, adopt, vdisk list --store and keygen work on files of this machine. Everything else asks
+vdisk import, build, info, verify, adopt, vdisk list --store, bootimage and keygen work on files of this machine. Everything else asks
 the admin API of any server of the farm: the one that --admin or SPATE_ADMIN names, or one on this machine.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the answer is no (damage found, refused), 4 no server could be asked.`,
@@ -80,7 +80,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the answer is no (damage found, r
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError("%w; see %s --help", err, c.CommandPath())
 	})
-	return group(root, newServerCommand(), newTargetCommand(), newVdiskCommand(), newExplainCommand(), newKeygenCommand())
+	return group(root, newServerCommand(), newTargetCommand(), newVdiskCommand(), newBootimageCommand(), newExplainCommand(), newKeygenCommand())
 }
 
 // exitCode is the code that an error ends the program with.
