@@ -15,8 +15,7 @@ import (
 
 func main() {
 	if err := newRoot().ExecuteContext(context.Background()); err != nil {
-		fmt.Fprintln(os.Stderr, "spated:", err)
-		os.Exit(1)
+		os.Exit(tell(os.Stderr, err))
 	}
 }
 
@@ -56,6 +55,7 @@ Exit status: 0 ended by a signal, or --check found nothing; 1 an error.`,
 	c.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
 	})
+	c.AddCommand(newPXECheck())
 	f := c.Flags()
 	f.StringVar(&o.config, "config", "", "farm `FILE`, the same on each server")
 	f.StringVar(&o.name, "server", "", "`NAME` of this server in the farm (default: the host name)")
