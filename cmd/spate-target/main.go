@@ -16,6 +16,10 @@ import (
 )
 
 func main() {
+	early()
+	if code, ok := keep(os.Args); ok {
+		os.Exit(code)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := newRoot().ExecuteContext(ctx)
