@@ -27,6 +27,7 @@ func (s *server) announce() {
 			fmt.Fprintf(s.out, "another server joins with: spated --store DIR --join %s (and a copy of %s in its --state)\n", reachable(a), s.p.keyFile)
 		}
 	}
+	s.boot.announce(s.out)
 	fmt.Fprintln(s.out, "ready")
 }
 

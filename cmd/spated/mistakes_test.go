@@ -29,6 +29,8 @@ func TestMistakesAtTheStartAreNamed(t *testing.T) {
 		{"--store a --join nowhere", "write HOST:PORT of another server"},
 		{"--store " + dir + " --state " + dir + " --listen 192.0.2.77", "192.0.2.77 is no address of this machine"},
 		{"--store a --scrub-every -1s", "cannot be less than 0"},
+		{"--store a --boot proxy", "machines cannot reach 127.0.0.1; add --listen"},
+		{"--config a --boot proxy", "the farm file has a section boot"},
 	} {
 		root := newRoot()
 		root.SetArgs(strings.Fields(c.args))

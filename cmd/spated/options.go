@@ -28,7 +28,9 @@ type options struct {
 	join                []string
 	state, admin        string
 	scrubEvery          time.Duration
-	scrubRate           int // MB a second
+	scrubRate           int    // MB a second
+	boot                string // of a server without a farm file
+	forceDHCP           bool
 	logLevel, logFormat string
 	out, messages       io.Writer
 }
@@ -49,6 +51,7 @@ type plan struct {
 	olderKey   string
 	stores     []farm.Copy // named by Server: the name of the store
 	open       bool
+	boot       *bootPlan     // nil: no boot services
 	scrubEvery time.Duration // 0: never
 	scrubRate  int64         // bytes a second; 0: no limit
 }
@@ -61,6 +64,8 @@ func (o options) plan() (*plan, error) {
 		return nil, errors.New("say what to serve: --config FILE, or --store DIR for a folder with vDisks")
 	case o.config != "" && o.store != "":
 		return nil, errors.New("--config and --store exclude one another: the farm file names the stores")
+	case o.config != "" && o.boot != "":
+		return nil, errors.New("--boot goes with --store: the farm file has a section boot")
 	case o.scrubEvery < 0 || o.scrubRate < 0:
 		return nil, errors.New("--scrub-every and --scrub-rate cannot be less than 0")
 	case o.config != "":
@@ -70,6 +75,9 @@ func (o options) plan() (*plan, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if p.boot != nil {
+		p.boot.force = o.forceDHCP
 	}
 	p.scrubEvery, p.scrubRate = o.scrubEvery, int64(o.scrubRate)*1e6
 	return p, nil
@@ -110,6 +118,7 @@ func (o options) planFarm() (*plan, error) {
 	p := &plan{
 		name: name, config: c, path: o.config, stream: s.Stream, peer: s.Peer, peerChosen: true,
 		state: c.StateDir, socket: c.Admin.Socket, admin: s.Admin, keyFile: c.KeyFile, olderKey: c.OlderKeyFile,
+		boot: planBoot(c, name),
 	}
 	if o.state != "" {
 		p.state = o.state
@@ -142,6 +151,9 @@ func (o options) planStore() (*plan, error) {
 	}
 	if o.name == "" && p.stream.Port() != streamPort {
 		p.name += "-" + strconv.Itoa(int(p.stream.Port()))
+	}
+	if p.boot, err = planOpenBoot(o.boot, p.stream); err != nil {
+		return nil, err
 	}
 	next := p.stream.Port() + 1
 	if p.stream.Port() == 0 {

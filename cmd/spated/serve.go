@@ -66,6 +66,7 @@ type server struct {
 	farm   *farm.Farm
 	stream *stream.Server
 	addr   netip.AddrPort
+	boot   *boot // nil: no boot services
 
 	sessions atomic.Pointer[stream.Server] // stream, for those who ask before it is made
 
@@ -102,6 +103,9 @@ func newServer(p *plan, out io.Writer, log *zap.Logger, level zap.AtomicLevel) (
 	if s.farm, err = s.newFarm(id); err != nil {
 		return nil, closeAll(err, conns)
 	}
+	if s.boot, err = s.newBoot(); err != nil {
+		return nil, errors.Join(closeAll(err, conns), s.farm.Close())
+	}
 	s.stream = stream.NewServer(stream.ServerConfig{
 		ID: id, Name: p.name, Farm: s.keys.farm, Admitter: s.farm, Conns: conns, Log: log.Named("stream"),
 	})
@@ -123,6 +127,7 @@ func (s *server) newFarm(id stream.ServerID) (*farm.Farm, error) {
 	o := farm.Options{
 		Name: s.p.name, Config: s.p.config, Path: s.p.path, ID: id, Stream: reachable(s.addr), Program: version.String(),
 		Bind: s.p.peer, Join: s.p.join, PeerKeys: s.keys.peers, ReadPSK: keyfile.Read, Stores: s.stores, Log: s.log,
+		FarmKey: s.keys.farm.Public().String(), Boot: s.p.boot.addr(),
 		Changed: func() {
 			if st := s.sessions.Load(); st != nil { // other servers are heard of before there is a stream service
 				st.Refresh()
@@ -141,7 +146,7 @@ func (s *server) newFarm(id stream.ServerID) (*farm.Farm, error) {
 	return f, err
 }
 
-// run serves until a signal, then shuts down in order: refuse log-ins, move the
+// run serves until a signal, then shuts down in order: start no more machines, refuse log-ins, move the
 // targets away, close the sockets, leave the farm, close the stores.
 func (s *server) run(ctx context.Context) error {
 	ctx, stopSignals := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
@@ -156,11 +161,23 @@ func (s *server) run(ctx context.Context) error {
 	g.run("stream service", func() error { return s.stream.Run(work) })
 	g.run("scrub", func() error { return s.scrub(work) })
 	g.run("admin API", func() error { return s.serveAdmin(work) })
+	machines, noMore := context.WithCancel(work)
+	defer noMore()
+	if s.boot != nil {
+		for _, part := range s.boot.parts {
+			g.run("boot service "+part.name, func() error {
+				err := s.boot.run(machines, part)
+				<-work.Done() // its end is not the program's
+				return err
+			})
+		}
+	}
 	g.run("signals", func() error { return s.reload(work) })
 	s.announce()
 	select {
 	case <-ctx.Done():
 		stopSignals() // a second signal ends the program at once
+		noMore()
 		s.drain(work)
 	case <-work.Done():
 	}
@@ -195,6 +212,10 @@ func (s *server) reload(ctx context.Context) error {
 		case <-hup:
 			if err := s.farm.Reload(); err != nil {
 				s.log.Error("farm file not taken; everything stays as it was", zap.Error(err))
+				continue
+			}
+			if late := s.p.boot.restarts(planBoot(s.farm.Config(), s.p.name)); len(late) > 0 {
+				s.log.Warn("these settings of the farm file count when spated is started again", zap.Strings("settings", late))
 			}
 		case <-ctx.Done():
 			return nil

@@ -3,6 +3,7 @@ package farm
 import (
 	"container/list"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -79,7 +80,8 @@ func (m *machines) note(now time.Time, e bootsvc.Event) (again bool) {
 	}
 	one.last = now
 	one.seen++
-	text := e.Text[:min(len(e.Text), maxEventBytes)]
+	text := strings.TrimPrefix(e.Text, e.MAC.String()+", ") // whose it is, is known here
+	text = text[:min(len(text), maxEventBytes)]
 	if n := len(one.events); n > 0 {
 		last := &one.events[n-1]
 		if last.Service == e.Service && last.Text == text && last.Problem == e.Problem {

@@ -31,6 +31,7 @@ type Options struct {
 	Devices []string // MAC addresses that the farm file names; all others are served too
 	Flags   []string // of every server, beside those that make it one of this farm
 	Bridge  *Bridge  // where the servers live; nil: on loopback
+	Boot    string   // section boot of the farm file, in one line of YAML; every server runs boot services then
 }
 
 // Farm is the servers of one farm file. Each has a store of its own, which the caller fills.
@@ -131,9 +132,15 @@ func (f *Farm) Text() string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("farm: lab\nkey_file: %s\nstate: %s", filepath.Join(f.Dir, "farm.key"), filepath.Join(f.Dir, "state"))
+	if f.Boot != "" {
+		line("boot: %s", f.Boot)
+	}
 	line("sites:\n  - name: here\nservers:")
 	for _, s := range f.Servers {
 		line("  - name: %s\n    site: here\n    stream: %s\n    peer: %s", s.Name, s.Addr, s.Peer)
+		if f.Boot != "" {
+			line("    boot: {}")
+		}
 	}
 	line("stores:\n  - name: main\n    site: here\n    servers:")
 	for _, s := range f.Servers {

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/spate-project/spate/cmd/internal/farm"
+)
+
+const bootFarm = `farm: x
+key_file: /k
+boot: {dhcp: server, subnets: [{network: 192.0.2.0/24, pool: 192.0.2.100-192.0.2.110}]}
+servers:
+  - {name: a, stream: 192.0.2.1, boot: {}}
+  - {name: b, stream: 192.0.2.2}
+  - {name: c, stream: 192.0.2.3, boot: {interface: eno1}}
+stores: [{name: s, path: /s, servers: [a]}]
+`
+
+func planOf(t *testing.T, file, server string) *bootPlan {
+	t.Helper()
+	c, err := farm.ParseConfig("farm.yaml", []byte(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return planBoot(c, server)
+}
+
+// Servers share the pools by their place among those that run boot services.
+func TestEachServerHasItsShareOfThePools(t *testing.T) {
+	got := ""
+	for _, name := range []string{"a", "b", "c"} {
+		if p := planOf(t, bootFarm, name); p != nil {
+			got += fmt.Sprint(name, p.share, p.addr(), p.card, " ")
+		}
+	}
+	if want := "a{0 2} 192.0.2.1:6980 c{1 2} 192.0.2.3:6980eno1 "; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// An administrator who changes the farm file of a running server is told what does not count yet.
+func TestSettingsThatNeedARestartAreNamed(t *testing.T) {
+	before := planOf(t, bootFarm, "c")
+	for _, c := range []struct {
+		old, new string
+		want     []string
+	}{
+		{"farm: x", "farm: y", nil},
+		{"dhcp: server, subnets: [{network: 192.0.2.0/24, pool: 192.0.2.100-192.0.2.110}]", "dhcp: proxy", []string{"boot.dhcp", "boot.subnets"}},
+		{"192.0.2.110", "192.0.2.120", []string{"boot.subnets"}},
+		{"{dhcp", "{http: 8080, tftp: off, dhcp", []string{"boot.http", "boot.tftp"}},
+		{"eno1", "eno2", []string{"servers[].boot.interface"}},
+		{"192.0.2.3", "192.0.2.4", []string{"servers[].boot.address"}},
+		{"192.0.2.2}", "192.0.2.2, boot: {}}", []string{"the number or order of servers with boot"}},
+		{", boot: {interface: eno1}", "", []string{"boot"}},
+	} {
+		if got := before.restarts(planOf(t, strings.Replace(bootFarm, c.old, c.new, 1), "c")); !slices.Equal(got, c.want) {
+			t.Errorf("%s in place of %s: %q, want %q", c.new, c.old, got, c.want)
+		}
+	}
+	if got := (*bootPlan)(nil).restarts(nil); got != nil {
+		t.Errorf("a server without boot services: %q", got)
+	}
+}
+
+// What the system says no to is told with what to do about it.
+func TestABootServiceThatCannotStartSaysWhatToDo(t *testing.T) {
+	loopback := netip.MustParseAddr("127.0.0.1")
+	if card, err := cardOf(loopback, ""); err != nil || card != "lo" {
+		t.Errorf("%q, %v", card, err)
+	}
+	_, wrong := cardOf(loopback, "eno1")
+	_, none := cardOf(netip.MustParseAddr("192.0.2.77"), "")
+	_, taken := opened[runner](nil, fmt.Errorf("TFTP: %w", syscall.EADDRINUSE), "stop the other one")
+	_, denied := opened[runner](nil, fmt.Errorf("TFTP: %w", syscall.EACCES), "")
+	for want, err := range map[string]error{
+		"127.0.0.1 is the address of lo, not of eno1":                  wrong,
+		"192.0.2.77 is no address of this machine, whose cards are lo": none,
+		"stop the other one":                            taken,
+		"run spated as root":                            denied,
+		"machines cannot reach 127.0.0.1; add --listen": second(planOpenBoot("http", netip.MustParseAddrPort("127.0.0.1:6910"))),
+		"write http, or proxy":                          second(planOpenBoot("dhcp", netip.MustParseAddrPort("127.0.0.1:6910"))),
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	if !errors.Is(taken, syscall.EADDRINUSE) {
+		t.Errorf("%v hides its cause", taken)
+	}
+}
+
+func second(_ *bootPlan, err error) error { return err }
