@@ -7,12 +7,12 @@ import (
 	"syscall"
 )
 
-// bindTo needs Linux.
-func bindTo(name string) func(network, address string, c syscall.RawConn) error {
-	if name == "" {
+// prepare needs Linux for an interface of its own.
+func prepare(interfaceName string) func(network, address string, c syscall.RawConn) error {
+	if interfaceName == "" {
 		return nil
 	}
 	return func(_, _ string, _ syscall.RawConn) error {
-		return fmt.Errorf("interface %s: requests can be taken from one interface only on Linux", name)
+		return fmt.Errorf("interface %s: requests can be taken from one interface only on Linux", interfaceName)
 	}
 }

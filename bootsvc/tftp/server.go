@@ -68,7 +68,7 @@ func New(c Config) (*Server, error) {
 	if c.Listen.Addr().Is6() {
 		network = "udp6"
 	}
-	lc := net.ListenConfig{Control: bindTo(c.Interface)}
+	lc := net.ListenConfig{Control: prepare(c.Interface)}
 	conn, err := lc.ListenPacket(context.Background(), network, c.Listen.String())
 	if err != nil {
 		return nil, fmt.Errorf("TFTP at %s: %w", c.Listen, err)
