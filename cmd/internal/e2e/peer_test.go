@@ -9,11 +9,10 @@ import (
 	"github.com/spate-project/spate/cmd/internal/vmlab"
 )
 
-// The chain that Spate is compared with works as it should: what is measured against it is measured against something.
-func TestThePeerBootsToAWorkingSystem(t *testing.T) {
-	system := vmlab.System(t)
-	l := vmlab.New(t)
-	p, err := l.Peer(system, "console=ttyS0 loglevel=4 panic=-1 init=/spate/init spate.test=agent")
+// servePeer starts the servers of the boot by NBD; they end with the test.
+func servePeer(t *testing.T, l *vmlab.Lab, commandLine string) {
+	t.Helper()
+	p, err := l.Peer(vmlab.System(t), commandLine)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(p.Said())
@@ -25,6 +24,12 @@ func TestThePeerBootsToAWorkingSystem(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// The chain that Spate is compared with works as it should: what is measured against it is measured against something.
+func TestThePeerBootsToAWorkingSystem(t *testing.T) {
+	l := vmlab.New(t)
+	servePeer(t, l, vmlab.CommandLine+" spate.test=agent")
 	m := l.Boot(vmlab.Hardware{})
 	m.WaitMark("initramfs", toInit)
 	m.WaitMark("init ", toInit)

@@ -172,11 +172,15 @@ func (s *Server) Target(ctx context.Context, mac string) (*farm.TargetInfo, erro
 // targetPoll is how often servers are asked whom they serve.
 const targetPoll = 100 * time.Millisecond
 
-// Serving waits until a server serves a machine and returns it. Servers that do not answer are passed over.
-func (f *Farm) Serving(ctx context.Context, mac string) (*Server, *farm.TargetInfo, error) {
+// Serving waits until one of these servers, or when none are named any server, serves a machine and returns it. Servers
+// that do not answer are passed over.
+func (f *Farm) Serving(ctx context.Context, mac string, of ...*Server) (*Server, *farm.TargetInfo, error) {
+	if len(of) == 0 {
+		of = f.Servers
+	}
 	var last error
 	for {
-		for _, s := range f.Servers {
+		for _, s := range of {
 			if s.Process == nil || !s.Running() {
 				continue
 			}

@@ -218,6 +218,12 @@ func (m *Machine) Run(ctx context.Context, line string) (out string, err error) 
 	return out, nil
 }
 
+// RunAnew is Run for a system that was started again: its shell says that it is there once more.
+func (m *Machine) RunAnew(ctx context.Context, line string) (out string, err error) {
+	m.agent.ready = false
+	return m.Run(ctx, line)
+}
+
 // Kill pulls the plug. The machine's place is free for another one.
 func (m *Machine) Kill() {
 	_ = m.cmd.Process.Kill() // of one that has ended: nothing happens

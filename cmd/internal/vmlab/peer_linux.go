@@ -14,29 +14,14 @@ import (
 	"github.com/spate-project/spate/cmd/internal/vmtest"
 )
 
-// DHCPOptions say what dnsmasq does.
-type DHCPOptions struct {
-	Link *lab.Link // where it stands
-	// Boot gives machines a boot file, too: from TFTP for firmware, Script for iPXE. Nothing: addresses only.
-	Script string
-	Folder string // what TFTP serves
-}
-
-// DHCP starts dnsmasq as the network's DHCP server, as an administrator would have one already.
-func (n *Network) DHCP(o DHCPOptions) (*lab.Process, error) {
+// DHCP starts dnsmasq as the network's DHCP server on a link, as an administrator would have one already. What machines boot is
+// in more, arguments of dnsmasq; without any it gives out addresses only. Somebody must call End.
+func (n *Network) DHCP(l *lab.Link, more ...string) (*lab.Process, error) {
 	first, last, _ := strings.Cut(pool, "-")
 	args := []string{"dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-hosts", "--no-resolv", "--port=0", "--interface=eth0",
 		"--bind-interfaces", "--dhcp-range=" + first + "," + last + ",255.255.255.0,1h", "--dhcp-authoritative", "--no-ping", "--log-dhcp",
 		"--user=root", "--dhcp-leasefile=" + filepath.Join(n.dir, "dnsmasq.leases"), "--log-facility=-", "--pid-file"}
-	if o.Folder != "" {
-		args = append(args, "--enable-tftp", "--tftp-root="+o.Folder)
-	}
-	if o.Script != "" {
-		args = append(args, "--dhcp-option-force=encap:175,176,1b", // no proxyDHCP server will answer
-			"--dhcp-match=set:efi64,option:client-arch,7", "--dhcp-userclass=set:ipxe,iPXE",
-			"--dhcp-boot=tag:!efi64,tag:!ipxe,undionly.kpxe", "--dhcp-boot=tag:efi64,tag:!ipxe,snponly.efi", "--dhcp-boot=tag:ipxe,"+o.Script)
-	}
-	return lab.Spawn{Name: "dnsmasq", Link: o.Link, Args: args}.Start()
+	return lab.Spawn{Name: "dnsmasq", Link: l, Args: append(args, more...)}.Start()
 }
 
 // Peer is the boot that Spate is compared with: dnsmasq, a file server for kernel and initramfs, and nbd-server.
@@ -80,7 +65,10 @@ func (n *Network) Peer(system vmtest.System, commandLine string) (*Peer, error) 
 	if err := p.serveFiles(folder); err != nil {
 		return p, err
 	}
-	dhcp, err := n.DHCP(DHCPOptions{Link: p.Link, Script: url + "boot.ipxe", Folder: folder})
+	dhcp, err := n.DHCP(p.Link, "--enable-tftp", "--tftp-root="+folder,
+		"--dhcp-option-force=encap:175,176,1b", // no proxyDHCP server will answer
+		"--dhcp-match=set:efi64,option:client-arch,7", "--dhcp-userclass=set:ipxe,iPXE",
+		"--dhcp-boot=tag:!efi64,tag:!ipxe,undionly.kpxe", "--dhcp-boot=tag:efi64,tag:!ipxe,snponly.efi", "--dhcp-boot=tag:ipxe,"+url+"boot.ipxe")
 	if err != nil {
 		return p, err
 	}

@@ -68,6 +68,9 @@ func New(t testing.TB) *Lab {
 	return &Lab{n, t}
 }
 
+// For is the same network for a test within the test.
+func (l *Lab) For(t testing.TB) *Lab { return &Lab{l.Network, t} }
+
 // keep keeps whole consoles and the packets of a failed test for the person who asks for it.
 func (n *Network) keep(t testing.TB, dir string) {
 	if dir == "" {
@@ -190,3 +193,24 @@ func (l *Lab) Farm(o FarmOptions) *Farm {
 
 // farmPatience is how long the servers may take to be ready.
 const farmPatience = 30 * time.Second
+
+// DHCP starts somebody else's DHCP server; it ends with the test.
+func (l *Lab) DHCP(more ...string) {
+	l.t.Helper()
+	link, err := l.Plug()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	p, err := l.Network.DHCP(link, more...)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.t.Cleanup(func() {
+		if err := p.End(); err != nil {
+			l.t.Error(err)
+		}
+		if l.t.Failed() {
+			l.t.Logf("dnsmasq said:\n%s", p.Log)
+		}
+	})
+}

@@ -1,0 +1,77 @@
+//go:build system
+
+package e2e
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/spate-project/spate/cmd/internal/vmlab"
+)
+
+// A BIOS machine with a virtio card boots over HTTP from a farm, comes up without a failed unit, keeps what it writes, and
+// powers off cleanly with dirty pages; `spate target list` tells how long its boot took.
+func TestABIOSMachineBootsToAWorkingSystemAndPowersOff(t *testing.T) {
+	l, f := withFarm(t, vmlab.FarmOptions{})
+	m := l.Boot(vmlab.Hardware{})
+	m.WaitMark("init ", toInit)
+	settles(t, m)
+	_, target, err := f.Serving(vmlab.Within(t, seconds), m.MAC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if target.Boot == nil || target.Boot.Init == 0 {
+		t.Errorf("the server knows no times of the boot: %+v", target)
+	} else {
+		t.Logf("boot times: %+v", *target.Boot)
+	}
+	if out := m.MustRun("findmnt -no SOURCE,OPTIONS /", seconds); !strings.Contains(out, "rw") {
+		t.Errorf("the root is mounted as %q", out)
+	}
+	m.MustRun("head -c 40M /dev/urandom > /root/dirty", seconds)
+	m.MustRun("systemctl --no-block poweroff", seconds)
+	m.WaitLine("reboot: Power down", toSystem)
+	m.WaitEnd(toSystem)
+}
+
+// Under enforced Secure Boot a machine boots through the signed shim, GRUB and kernel.
+func TestAMachineBootsUnderSecureBoot(t *testing.T) {
+	l, _ := withFarm(t, vmlab.FarmOptions{SecureBoot: true})
+	m := l.Boot(vmlab.Hardware{Firmware: vmlab.SecureBoot, Memory: 1024})
+	m.WaitMark("init ", toInitSecure)
+	m.WaitMark("settled state=running failed=[]", toInitSecure)
+	if out := m.MustRun("cat /sys/kernel/security/lockdown; dmesg | grep -i 'secure boot'", seconds); !strings.Contains(out, "[integrity]") || !strings.Contains(strings.ToLower(out), "enabled") {
+		t.Errorf("the kernel does not say that Secure Boot is enforced:\n%s", out)
+	}
+	m.Healthy()
+}
+
+// Two machines from one vDisk see only what they wrote themselves, and after a reset not even that.
+func TestTwoMachinesSeeOnlyTheirOwnWrites(t *testing.T) {
+	l, _ := withFarm(t, vmlab.FarmOptions{})
+	a, b := l.Boot(vmlab.Hardware{Name: "a", Reboot: true}), l.Boot(vmlab.Hardware{Name: "b"})
+	const look = "sync; echo 3 > /proc/sys/vm/drop_caches; cat /root/mine.* | sort -u | tr -d '\\n'"
+	for _, m := range []*vmlab.Guest{a, b} {
+		m.WaitMark("settled state=running failed=[]", 2*toSystem)
+		m.MustRun("for i in $(seq 100); do echo "+m.Name+" > /root/mine.$i; done", seconds)
+	}
+	for _, m := range []*vmlab.Guest{a, b} {
+		if out := m.MustRun(look, seconds); out != m.Name {
+			t.Errorf("%s reads %q", m.Name, out)
+		}
+		m.Healthy()
+	}
+	begin := a.Next()
+	if err := a.Reset(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := a.AwaitLine(vmlab.Within(t, toSystem), begin, "MARK settled state=running failed=[]"); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := a.RunAnew(vmlab.Within(t, seconds), "ls /root/mine.*"); err == nil {
+		t.Errorf("a has files of its last life:\n%s", out)
+	}
+	if out := b.MustRun(look, seconds); out != "b" {
+		t.Errorf("b reads %q", out)
+	}
+}

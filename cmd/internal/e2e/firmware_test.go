@@ -1,0 +1,67 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"testing"
+
+	"github.com/spate-project/spate/cmd/internal/farm"
+	"github.com/spate-project/spate/cmd/internal/vmlab"
+)
+
+// Every kind of firmware boots from a farm that gives out addresses, with a processor that has instructions for AES and
+// with one that has not.
+func TestEveryFirmwareBoots(t *testing.T) {
+	l, _ := withFarm(t, vmlab.FarmOptions{})
+	for _, h := range []vmlab.Hardware{
+		{Name: "bios"},
+		{Name: "bios-aes", CPU: "max"},
+		{Name: "uefi-pxe", Firmware: vmlab.UEFI},
+		{Name: "uefi-rom", Firmware: vmlab.UEFI, ROM: true},
+		{Name: "uefi-http", Firmware: vmlab.UEFIHTTP},
+	} {
+		t.Run(h.Name, func(t *testing.T) {
+			m := l.For(t).Boot(h)
+			m.WaitMark("init ", toInitUEFI)
+			settles(t, m)
+			m.Kill()
+		})
+	}
+}
+
+// Beside the DHCP server of somebody else, who knows nothing of booting, the farm's proxyDHCP service is enough.
+func TestMachinesBootByProxyDHCP(t *testing.T) {
+	l := vmlab.New(t)
+	l.DHCP()
+	addFarm(t, l, vmlab.FarmOptions{DHCP: farm.DHCPProxy})
+	for _, h := range []vmlab.Hardware{{Name: "bios"}, {Name: "uefi", Firmware: vmlab.UEFI}} {
+		t.Run(h.Name, func(t *testing.T) {
+			m := l.For(t).Boot(h)
+			m.WaitMark("init ", toInitProxy)
+			settles(t, m)
+			m.Kill()
+		})
+	}
+}
+
+// A DHCP server of somebody else that names the farm's boot script is enough, too: everything comes by TFTP until iPXE
+// has its script.
+func TestAMachineBootsByTFTPFromSomebodyElsesDHCP(t *testing.T) {
+	l := vmlab.New(t)
+	f := addFarm(t, l, vmlab.FarmOptions{DHCP: farm.DHCPOff})
+	l.DHCP("--dhcp-option-force=encap:175,176,1b", "--dhcp-boot=boot.ipxe,,"+f.Servers[0].Link.Addr.String())
+	m := l.Boot(vmlab.Hardware{})
+	m.WaitLine("tftp://", toInit)
+	m.WaitMark("init ", toInit)
+	settles(t, m)
+}
+
+// What is not signed does not run under Secure Boot: a farm that is not set up for it sends iPXE, and the firmware refuses.
+func TestAnUnsignedLoaderIsRefusedUnderSecureBoot(t *testing.T) {
+	l, _ := withFarm(t, vmlab.FarmOptions{SecureBoot: false})
+	m := l.Boot(vmlab.Hardware{Firmware: vmlab.SecureBoot, Memory: 1024})
+	m.WaitLine("Access Denied", toInitSecure)
+	if n := m.Next(); n == 0 {
+		t.Error("the console is empty")
+	}
+}

@@ -1,0 +1,135 @@
+//go:build e2e || system
+
+package e2e
+
+import (
+	"math/rand/v2"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/spate-project/spate/cmd/internal/vmlab"
+)
+
+// A trouble of the server that serves a machine, and its end.
+type trouble struct {
+	name string
+	make func(t *testing.T, s *vmlab.Server) error
+	end  func(t *testing.T, s *vmlab.Server) error
+	// pause is the longest pause of a read that it may cost a machine that runs. It is ten times the figure of a quiet
+	// machine: two emulated processors share two real ones with the servers.
+	pause time.Duration
+}
+
+var troubles = []trouble{
+	{"stopped", func(t *testing.T, s *vmlab.Server) error {
+		_, err := s.Spate(t.Context(), "server", "stop-stream", s.Name)
+		return err
+	}, func(t *testing.T, s *vmlab.Server) error {
+		_, err := s.Spate(t.Context(), "server", "start-stream", s.Name)
+		return err
+	}, 10 * 10 * time.Millisecond},
+	{"killed", func(_ *testing.T, s *vmlab.Server) error {
+		s.Kill()
+		return nil
+	}, func(t *testing.T, s *vmlab.Server) error {
+		if err := s.Start(); err != nil {
+			return err
+		}
+		_, err := s.Await(t.Context(), "ready")
+		return err
+	}, 10 * 100 * time.Millisecond},
+	{"frozen", func(_ *testing.T, s *vmlab.Server) error { return s.Signal(syscall.SIGSTOP) },
+		func(_ *testing.T, s *vmlab.Server) error { return s.Signal(syscall.SIGCONT) }, 10 * 300 * time.Millisecond},
+	{"cut off", func(_ *testing.T, s *vmlab.Server) error { return s.Link.Drop() },
+		func(_ *testing.T, s *vmlab.Server) error { return s.Link.Pass() }, 10 * 300 * time.Millisecond},
+}
+
+// bootTakes is how long after it has its script a machine works, when nothing is wrong: moments are drawn from it.
+const bootTakes = 15 * time.Second
+
+// scriptLine is what iPXE prints when it has its script, with the server it has it from.
+var scriptLine = regexp.MustCompile(`http://([0-9.]+):[0-9]+/script/\S*\.\.\. ok`)
+
+// bootsThrough boots a machine whose serving server has a trouble some time after the machine has its script. The
+// machine must come to a working system, be served by the other server, and have noticed no error.
+func bootsThrough(t *testing.T, l *vmlab.Lab, f *vmlab.Farm, what trouble, after time.Duration) {
+	m := l.Boot(vmlab.Hardware{})
+	defer m.Kill()
+	line := m.WaitLine("/script/", toInit)
+	<-time.After(after) // the moment is what is tested
+	victim := servedBy(t, f, m, line.Text)
+	t.Logf("%s is %s %.2f s after power-on", victim.Name, what.name, m.Uptime().Seconds())
+	if err := what.make(t, victim); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := what.end(t, victim); err != nil {
+			t.Error(err)
+		}
+	}()
+	settles(t, m)
+	// What it reads now comes from the other server.
+	m.MustRun("echo 3 > /proc/sys/vm/drop_caches; cat /usr/bin/* > /dev/null", toInit)
+	server, target, err := f.Serving(vmlab.Within(t, seconds), m.MAC, f.Other(victim))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s serves it; longest pause %v, %d failovers", server.Name, target.Pause.Round(time.Millisecond), target.Failovers)
+	if target.Pause > what.pause {
+		t.Errorf("the longest pause of a read was %v; at most %v", target.Pause, what.pause)
+	}
+	m.Healthy()
+}
+
+// servedBy is the server that serves a machine now; before its log-in, the one that it had its script from.
+func servedBy(t *testing.T, f *vmlab.Farm, m *vmlab.Guest, line string) *vmlab.Server {
+	t.Helper()
+	for _, s := range f.Servers {
+		target, err := s.Target(t.Context(), m.MAC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if target != nil {
+			return s
+		}
+	}
+	from := scriptLine.FindStringSubmatch(line)
+	for _, s := range f.Servers {
+		if from != nil && s.Link.Addr.String() == from[1] {
+			return s
+		}
+	}
+	t.Fatalf("no server has sent the script: %q", line)
+	return nil
+}
+
+// moment draws when a trouble comes.
+func moment(r *rand.Rand) time.Duration { return time.Duration(r.Float64() * float64(bootTakes)) }
+
+// hurt runs one line in the system that does to the machine what the test is about, and looks afterwards whether the disk
+// is as it was.
+func hurt(t *testing.T, m *vmlab.Guest, line string) string {
+	t.Helper()
+	out := m.MustRun(line, 2*time.Minute)
+	check(t, m)
+	return out
+}
+
+// remember writes a file of random bytes and takes checksums of it and of the system, for check.
+func remember(t *testing.T, m *vmlab.Guest) {
+	t.Helper()
+	m.MustRun("head -c 8M /dev/urandom > /root/mine; sync; sha256sum /root/mine $(find /usr/bin /usr/sbin -type f) > /run/sums", time.Minute)
+}
+
+// check reads all that was remembered past the page cache.
+func check(t *testing.T, m *vmlab.Guest) {
+	t.Helper()
+	out := m.MustRun("sync; echo 3 > /proc/sys/vm/drop_caches; sha256sum --quiet -c /run/sums && echo all good", 2*time.Minute)
+	if !strings.HasSuffix(out, "all good") {
+		t.Errorf("files have changed:\n%s", out)
+	}
+	m.Healthy()
+}
