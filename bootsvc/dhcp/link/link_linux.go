@@ -128,7 +128,18 @@ func ListenUDP(iface string, port uint16, shared bool) (*Conn, error) {
 		}
 		return nil, privileges(fmt.Errorf("UDP port %d on %s: %w", port, iface, err))
 	}
-	return &Conn{c.(*net.UDPConn)}, nil
+	u := c.(*net.UDPConn)
+	raw, err := u.SyscallConn()
+	if err == nil {
+		// The port was free. From now on a DHCP server of another network may start on this machine, as libvirt's does, which
+		// binds the port before it names its interface.
+		err = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) })
+	}
+	if err != nil {
+		u.Close()
+		return nil, fmt.Errorf("UDP port %d on %s: %w", port, iface, err)
+	}
+	return &Conn{u}, nil
 }
 
 // ReadFrom gives the next packet, who sent it, and whether it was sent to everybody.

@@ -1,0 +1,282 @@
+package dhcp
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"github.com/spate-project/spate/bootsvc"
+	"github.com/spate-project/spate/bootsvc/dhcp/link"
+	"github.com/spate-project/spate/bootsvc/probe"
+)
+
+const insideVariable = "SPATE_TEST_IN_NAMESPACE"
+
+// inside runs the test again, in a network namespace of its own that ends with it.
+func inside(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(insideVariable) != "" {
+		return true
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: it makes network interfaces in a namespace of its own")
+	}
+	for _, program := range []string{"ip", "dnsmasq"} {
+		if _, err := exec.LookPath(program); err != nil {
+			if os.Getenv("CI") != "" {
+				t.Fatal(err)
+			}
+			t.Skipf("%v; install iproute2 and dnsmasq-base", err)
+		}
+	}
+	c := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=120s")
+	c.Env = append(os.Environ(), insideVariable+"=1")
+	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return false
+}
+
+func ipCommand(t *testing.T, args string) {
+	t.Helper()
+	if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
+		t.Fatalf("ip %s: %v: %s", args, err, out)
+	}
+}
+
+// lan makes a bridge with three cards: s0 for our server, d0 for somebody else's, c0 for a client. All are in one namespace, so
+// the kernel must take packets from its own addresses.
+func lan(t *testing.T) {
+	t.Helper()
+	ipCommand(t, "link set lo up")
+	ipCommand(t, "link add br0 type bridge forward_delay 0 stp_state 0")
+	ipCommand(t, "link set br0 up")
+	for _, n := range []string{"s0", "d0", "c0"} {
+		ipCommand(t, "link add "+n+" type veth peer name p"+n)
+		ipCommand(t, "link set p"+n+" master br0 up")
+		ipCommand(t, "link set "+n+" up")
+		for file, value := range map[string]string{"accept_local": "1", "rp_filter": "0", "arp_ignore": "1"} {
+			if err := os.WriteFile("/proc/sys/net/ipv4/conf/"+n+"/"+file, []byte(value), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := os.WriteFile("/proc/sys/net/ipv4/conf/all/rp_filter", []byte("0"), 0); err != nil {
+		t.Fatal(err)
+	}
+	ipCommand(t, "addr add 192.0.2.1/24 dev s0")
+	ipCommand(t, "addr add 192.0.2.2/24 dev d0")
+}
+
+func dnsmasq(t *testing.T, options ...string) (stop func()) {
+	t.Helper()
+	dir := t.TempDir()
+	args := append([]string{"-k", "-C", "/dev/null", "--no-hosts", "--no-resolv", "--port=0", "--interface=d0", "--bind-interfaces", "--no-ping", "--user=root",
+		"--dhcp-authoritative", "--dhcp-range=192.0.2.100,192.0.2.120,255.255.255.0,1h", "--dhcp-leasefile=" + filepath.Join(dir, "leases"), "--pid-file=" + filepath.Join(dir, "pid"),
+		"--log-facility=" + filepath.Join(dir, "log")}, options...)
+	c := exec.Command("dnsmasq", args...)
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 { // it writes its number when it listens
+		if b, err := os.ReadFile(filepath.Join(dir, "pid")); err == nil && len(b) > 0 {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return sync.OnceFunc(func() {
+		_ = c.Process.Kill()
+		_ = c.Wait()
+		if b, err := os.ReadFile(filepath.Join(dir, "log")); t.Failed() {
+			t.Logf("dnsmasq: %s, %v", b, err)
+		}
+	})
+}
+
+// serve runs a service and gives what ends it.
+func serve(t *testing.T, c Config, d bootsvc.Directory) (stop func() error) {
+	t.Helper()
+	s, err := New(c, d, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.checkFor = 300 * time.Millisecond
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }() // ended by stop, which waits for it
+	return func() error { cancel(); return <-ended }
+}
+
+// lockedDirectory is a fake directory for a service that runs beside the test.
+type lockedDirectory struct {
+	mu sync.Mutex
+	fakeDirectory
+}
+
+func (d *lockedDirectory) Note(e bootsvc.Event) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.events = append(d.events, e)
+}
+
+func judge(t *testing.T) probe.Report {
+	t.Helper()
+	offers, err := probe.Ask(t.Context(), probe.Options{Interface: "c0", Wait: 700 * time.Millisecond, Kinds: probe.Kinds})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return probe.Judge(probe.Kinds, offers)
+}
+
+func TestOnARealNetwork(t *testing.T) {
+	if !inside(t) {
+		return
+	}
+	lan(t)
+	c := testConfig(t, "192.0.2.10", "192.0.2.49")
+	c.Interface, c.LeaseFile = "s0", filepath.Join(t.TempDir(), "leases")
+	t.Run("a service that cannot serve says why", func(t *testing.T) { refusals(t, c) })
+	t.Run("nobody answers", func(t *testing.T) {
+		if r := judge(t); r.Result != probe.Nothing || r.Verdicts[0].Text != "nobody answers" {
+			t.Errorf("%+v", r)
+		}
+	})
+	t.Run("server", func(t *testing.T) { asServer(t, c) })
+	t.Run("beside another server", func(t *testing.T) { besideAnother(t, c) })
+}
+
+func refusals(t *testing.T, c Config) {
+	refuse := func(change func(*Config), want ...string) {
+		t.Helper()
+		c := c
+		change(&c)
+		s, err := New(c, &fakeDirectory{}, nil)
+		if err == nil {
+			s.Close()
+			t.Fatalf("no error, want %q", want)
+		}
+		for _, w := range want {
+			if !strings.Contains(err.Error(), w) {
+				t.Errorf("%v\ndoes not say %q", err, w)
+			}
+		}
+	}
+	refuse(func(c *Config) { c.Addr = at("192.0.2.9") }, "192.0.2.9 is not an address of interface s0", "192.0.2.1/24")
+	refuse(func(c *Config) {
+		c.Subnets = []Subnet{{Network: netip.MustParsePrefix("198.51.100.0/24")}}
+	}, "no configured subnet is a network of interface s0", "192.0.2.1/24")
+	refuse(func(c *Config) { c.Subnets = nil }, "no subnet is configured", "mode proxy")
+	refuse(func(c *Config) { c.Interface = "nope0" }, "interface nope0")
+	s, err := New(c, &fakeDirectory{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	refuse(func(*Config) {}, "UDP port 67 is taken on this machine (by dhcp.test, process ", "leave boot.dhcp off here")
+}
+
+// asServer has pxe-check find our server, and a client go through the whole exchange by frames, as firmware does.
+func asServer(t *testing.T, c Config) {
+	d := &lockedDirectory{}
+	stop := serve(t, c, d)
+	time.Sleep(600 * time.Millisecond) // it looks for others first
+	r := judge(t)
+	for _, v := range r.Verdicts {
+		if v.Winner != c.Addr || v.Conflict {
+			t.Errorf("%s: %+v", v.Name, v)
+		}
+	}
+	raw, err := link.Listen("c0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	client := raw.MAC()
+	exchange := func(p *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
+		t.Helper()
+		frame := link.Datagram{SrcMAC: client, DstMAC: link.Broadcast, Src: netip.MustParseAddrPort("0.0.0.0:68"), Dst: netip.MustParseAddrPort("255.255.255.255:67"), Payload: p.ToBytes()}.Append(nil)
+		if err := raw.Write(frame); err != nil {
+			t.Fatal(err)
+		}
+		_ = raw.SetReadDeadline(time.Now().Add(5 * time.Second))
+		b := make([]byte, 2048)
+		for {
+			n, err := raw.Read(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f, ok := link.ParseDatagram(b[:n]); ok && f.DstMAC == client { // to the card itself, without ARP
+				if r, err := dhcpv4.FromBytes(f.Payload); err == nil && r.TransactionID == p.TransactionID {
+					return r
+				}
+			}
+		}
+	}
+	discover := probe.BIOS.Discover(client, [4]byte{1, 2, 3, 4})
+	discover.SetUnicast()
+	offer := exchange(discover)
+	request := probe.BIOS.Discover(client, [4]byte{1, 2, 3, 5})
+	request.SetUnicast()
+	request.UpdateOption(dhcpv4.OptMessageType(dhcpv4.MessageTypeRequest))
+	request.UpdateOption(dhcpv4.OptRequestedIPAddress(offer.YourIPAddr))
+	request.UpdateOption(dhcpv4.OptServerIdentifier(net.IP{192, 0, 2, 1}))
+	ack := exchange(request)
+	if ack.MessageType() != dhcpv4.MessageTypeAck || ack.BootFileName != "ipxe/undionly.kpxe" || !ack.YourIPAddr.Equal(offer.YourIPAddr) {
+		t.Errorf("%s", ack.Summary())
+	}
+	if err := stop(); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	b, err := os.ReadFile(c.LeaseFile)
+	if err != nil || !strings.Contains(string(b), offer.YourIPAddr.String()) {
+		t.Errorf("the lease file holds %q, %v", b, err)
+	}
+}
+
+func besideAnother(t *testing.T, c Config) {
+	stopOther := dnsmasq(t)
+	defer stopOther()
+	if r := judge(t); r.Result != probe.Nothing || !strings.Contains(r.Verdicts[0].Text, "no boot file") {
+		t.Errorf("beside a plain DHCP server: %+v", r)
+	}
+	err := serve(t, c, &lockedDirectory{})
+	time.Sleep(600 * time.Millisecond)
+	if e := err(); !errors.Is(e, ErrConflict) || !strings.Contains(e.Error(), "192.0.2.2 offers address 192.0.2.1") || !strings.Contains(e.Error(), "mode proxy") {
+		t.Errorf("a second server on the network: %v", e)
+	}
+	c.Mode = ModeProxy
+	stop := serve(t, c, &lockedDirectory{})
+	r := judge(t)
+	for _, v := range r.Verdicts {
+		if v.Winner != c.Addr || v.Conflict || r.Result != probe.Boots {
+			t.Errorf("proxy: %s: %+v", v.Name, v)
+		}
+	}
+	stopOther()
+	stopRival := dnsmasq(t, "--dhcp-boot=pxelinux.0")
+	defer stopRival()
+	if r := judge(t); r.Verdicts[0].Winner != c.Addr || !strings.Contains(r.Verdicts[0].Text, "stands before 192.0.2.2 with pxelinux.0") {
+		t.Errorf("proxy beside a server with a boot file: %+v", r.Verdicts[0])
+	}
+	_ = stop()
+	c.Mode, c.Force = ModeServer, true
+	stop = serve(t, c, &lockedDirectory{})
+	time.Sleep(600 * time.Millisecond)
+	if r := judge(t); r.Verdicts[0].Winner != c.Addr {
+		t.Errorf("by force: %+v", r.Verdicts[0])
+	}
+	_ = stop()
+}
