@@ -146,12 +146,12 @@ func (s *server) newBoot() (*boot, error) {
 	}
 	tree := files.New(s.farm.Directory(), loaders)
 	b.parts = append(b.parts, &bootPart{name: "HTTP", open: func() (runner, error) {
-		h, err := httpboot.New(httpboot.Config{Listen: p.http, Tree: tree, Log: b.log.Named("http")})
+		h, err := httpboot.New(httpboot.Config{Listen: p.http, Tree: tree, MACOf: macOf, Log: b.log.Named("http")})
 		return opened(h, err, "another program has this port; ss -ltnp shows which one; stop it, or set boot.http to another port on all servers")
 	}})
 	if p.tftp {
 		b.parts = append(b.parts, &bootPart{name: "TFTP", open: func() (runner, error) {
-			t, err := tftp.New(tftp.Config{Listen: netip.AddrPortFrom(p.http.Addr(), tftpPort), Tree: tree, Log: b.log.Named("tftp")})
+			t, err := tftp.New(tftp.Config{Listen: netip.AddrPortFrom(p.http.Addr(), tftpPort), Tree: tree, MACOf: macOf, Log: b.log.Named("tftp")})
 			return opened(t, err, "another TFTP server runs here; ss -lunp shows which one; stop it, or set boot.tftp: off")
 		}})
 	}

@@ -97,3 +97,20 @@ func TestABootServiceThatCannotStartSaysWhatToDo(t *testing.T) {
 }
 
 func second(_ *bootPlan, err error) error { return err }
+
+// A loader is asked for before the machine has said who it is: its address tells.
+func TestAMachineIsKnownByItsAddress(t *testing.T) {
+	const table = `IP address       HW type     Flags       HW address            Mask     Device
+192.0.2.10       0x1         0x2         52:54:00:00:00:10     *        eth0
+192.0.2.100      0x1         0x2         52:54:00:00:01:00     *        eth0
+192.0.2.101      0x1         0x0         00:00:00:00:00:00     *        eth0
+192.0.2.102      0x20        0x2         80:00:00:48:fe:80:00:00:00:00:00:00:00:02:c9:03:00:0f:72:69 * ib0
+192.0.2.103
+`
+	for a, want := range map[string]string{"192.0.2.10": "52:54:00:00:00:10", "192.0.2.100": "52:54:00:00:01:00", "192.0.2.1": "", "192.0.2.101": "", "192.0.2.102": "", "192.0.2.103": ""} {
+		m, ok := findNeighbour(strings.NewReader(table), netip.MustParseAddr(a))
+		if ok != (want != "") || ok && m.String() != want {
+			t.Errorf("%s: %v, %v, want %q", a, m, ok, want)
+		}
+	}
+}

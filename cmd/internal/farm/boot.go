@@ -9,6 +9,7 @@ import (
 
 	"github.com/spate-project/spate/bootsvc"
 	"github.com/spate-project/spate/cmd/internal/bootline"
+	"github.com/spate-project/spate/loadbalance"
 	"github.com/spate-project/spate/stream/wire"
 )
 
@@ -171,11 +172,11 @@ func (v view) commandLine(o outcome, r Replica, carries ReplicaBoot, facts bootF
 	return strings.Join(strings.Fields(strings.Join(parts, " ")), " ")
 }
 
-// loginServers are the stream addresses of the servers that may serve a collection: this one first, then those that are
-// alive. A target that has none of them asks on.
+// loginServers are the stream addresses of the servers that may serve a collection: those that serve first, and this one
+// first among them. A target that is answered by none of them asks on.
 func (v view) loginServers(c Collection) []string {
 	var all []string
-	for _, s := range v.ordered() {
+	for _, s := range v.ordered(func(p peer) bool { return v.state(p) == loadbalance.Serving }) {
 		if len(c.Servers) > 0 && !slices.Contains(c.Servers, s.Name) || !s.Stream.IsValid() || len(all) == maxLineServers {
 			continue
 		}
@@ -184,18 +185,17 @@ func (v view) loginServers(c Collection) []string {
 	return all
 }
 
-// ordered lists the servers: this one first, then those that are alive.
-func (v view) ordered() []Server {
+// ordered lists the servers: those that are fit first, and this one first among them.
+func (v view) ordered(fit func(peer) bool) []Server {
 	all := slices.Clone(v.servers())
 	rank := func(s Server) int {
-		p, _ := v.peer(s.Name)
-		switch {
+		switch p, _ := v.peer(s.Name); {
+		case !fit(p):
+			return 2
 		case s.Name == v.self:
 			return 0
-		case p.alive:
-			return 1
 		}
-		return 2
+		return 1
 	}
 	slices.SortStableFunc(all, func(a, b Server) int { return cmp.Compare(rank(a), rank(b)) })
 	return all
@@ -210,7 +210,7 @@ func (v view) bootFarm(facts bootFacts) bootsvc.Farm {
 	if v.config.Boot == nil {
 		return f
 	}
-	for _, s := range v.ordered() {
+	for _, s := range v.ordered(func(p peer) bool { return p.alive }) {
 		if s.Boot != nil && s.Name != v.self {
 			f.Servers = append(f.Servers, bootsvc.Server{Name: s.Name, Addr: s.Boot.Address, HTTP: v.config.Boot.HTTP})
 		}

@@ -93,6 +93,7 @@ func TestWhatAMachineBootsIsDecidedWithReasons(t *testing.T) {
 			setReplicas(p["lab-a"])
 			p["lab-b"].alive = false
 		}, known},
+		{"the stream service of this server is stopped", func(_ *Config, p map[string]*peer) { p["lab-a"].report.State = StreamStopped }, known},
 		{"only some servers may serve the collection", func(c *Config, _ map[string]*peer) { c.Collections[0].Servers = []string{"lab-c"} }, known},
 		{"nobody holds the vDisk", func(_ *Config, p map[string]*peer) {
 			for _, one := range p {

@@ -31,6 +31,13 @@
 // identically; a higher one is pending. When no version is held by all of them, the highest that any of them
 // holds is served, rather than nothing: a server that was just added has an empty store (version.go).
 //
+// # Boot
+//
+// What a machine boots is decided like a log-in, on a view, from the farm file and the inventories (boot.go): it names the
+// version, whose kernel and boot image each server gives from its own store (bootfile.go), and the command line that leads
+// the machine to the log-in. Inventories tell what a version carries for booting, so that a server without a replica answers
+// as the others do. What was done for a machine is remembered in bounds (machines.go), for explain; nobody else needs it.
+//
 // # One interface
 //
 // Service is all that the console, the command line and the page know of a farm. Farm satisfies it on a

@@ -83,6 +83,9 @@ func TestLogInsAreDecidedWithReasons(t *testing.T) {
 		{"a wrong key", nil, ask{mac: keyed, key: DeviceKey{9}}},
 		{"a collection that wants keys", func(c *Config, _ map[string]*peer) { c.Collections[0].Login = LoginKey }, ask{mac: known, key: DeviceKey{1}}},
 		{"a vDisk that is not offered", nil, ask{mac: known, vdisk: Wanted{Name: "win11"}}},
+		{"one of the several vDisks of a device", func(c *Config, _ map[string]*peer) {
+			c.Devices[0].VDisks = []Wanted{{Name: "win11"}, {"debian12", 3, true}}
+		}, ask{mac: known, vdisk: Wanted{"debian12", 3, true}}},
 		{"a version by number", nil, ask{mac: known, vdisk: Wanted{"debian12", 3, true}}},
 		{"a version that nobody holds", nil, ask{mac: known, vdisk: Wanted{"debian12", 7, true}}},
 		{"a higher version is pending", func(_ *Config, p map[string]*peer) {

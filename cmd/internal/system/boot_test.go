@@ -276,3 +276,35 @@ func (m *machine) boots(t *testing.T, f *lab.Farm, s *lab.Server, kernel, image 
 		t.Errorf("iPXE over TFTP: %d bytes, %v", first.Len(), err)
 	}
 }
+
+// A server without a farm file boots machines from whatever in its folder carries a kernel, beside a DHCP server of somebody
+// else: it offers no address, and says where the script is.
+func TestAServerWithoutAFarmFileNamesTheBootFileOnly(t *testing.T) {
+	if !enclosed(t) {
+		return
+	}
+	dir := folder(t)
+	bridge, err := lab.NewBridge(dir)
+	ok(t, err)
+	t.Cleanup(bridge.Close)
+	place, err := bridge.Plug()
+	ok(t, err)
+	kernel, image := bootFiles(t)
+	p := start(t, lab.Spawn{Name: "spated", Link: place, Args: []string{
+		program("spated"), "--store", filepath.Dir(bootable(t, kernel, image)), "--state", dir, "--listen", place.Addr.String(), "--boot", "proxy",
+	}})
+	_, err = p.Await(soon(t), "ready")
+	ok(t, err)
+	m := newMachine(t)
+	offer, err := m.ask(soon(t), probe.IPXE.Discover(m.mac, [4]byte{1}), func(a *dhcpv4.DHCPv4) bool { return a.MessageType() == dhcpv4.MessageTypeOffer })
+	ok(t, err)
+	url := fmt.Sprintf("http://%s:6980/script/%s", place.Addr, m.mac.Hyphens())
+	if !offer.YourIPAddr.IsUnspecified() || offer.BootFileName != url && offer.BootFileNameOption() != url {
+		t.Errorf("the offer: %s", offer.Summary())
+	}
+	script, _, err := get(soon(t), url, "")
+	ok(t, err)
+	if want := "spate.server=" + place.Addr.String() + ":6910 "; !strings.Contains(script, want) || !strings.Contains(script, lab.VDisk+"@0/kernel") {
+		t.Errorf("the script has no %q:\n%s", want, script)
+	}
+}
