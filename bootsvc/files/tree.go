@@ -112,8 +112,11 @@ type memory struct {
 	tag string
 }
 
+// Close has nothing to do.
 func (m memory) Close() error { return nil }
-func (m memory) Tag() string  { return m.tag }
+
+// Tag is a hash of the text.
+func (m memory) Tag() string { return m.tag }
 
 // loaderFile is a file of a package.
 type loaderFile struct {
@@ -122,7 +125,10 @@ type loaderFile struct {
 	tag  string
 }
 
+// Size is that of the moment when it was opened.
 func (f loaderFile) Size() int64 { return f.size }
+
+// Tag is a hash of the bytes.
 func (f loaderFile) Tag() string { return f.tag }
 
 // newLoaderFile hashes it, so that its tag is that of its bytes: loaders are small, and packages are upgraded while we run.

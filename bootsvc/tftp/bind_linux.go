@@ -19,6 +19,8 @@ func prepare(interfaceName string) func(network, address string, c syscall.RawCo
 			} else {
 				told = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
 			}
+			// With what the system gives by default, three hundred requests fit. Not allowed is no mistake: firmware asks again.
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer)
 			if interfaceName != "" {
 				bound = unix.BindToDevice(int(fd), interfaceName)
 			}

@@ -11,6 +11,8 @@ const (
 	MaxTransfers = 2048
 	// MaxPerAddress is how many of them one address may have: firmware has one, and a few that it gave up.
 	MaxPerAddress = 16
+	// receiveBuffer is what the system keeps of requests that have not been read, in bytes: some thousands.
+	receiveBuffer = 4 << 20
 	// timeout is how long an acknowledgement may take. It is short because a lost block costs it whole, and a
 	// block that was sent twice costs nothing.
 	timeout = 300 * time.Millisecond
@@ -18,6 +20,6 @@ const (
 	// transfer for 8.3 s.
 	retries = 8
 	backoff = 200 * time.Millisecond
-	// stopGrace is how long transfers may go on when the service ends.
+	// stopGrace is how long transfers may go on when the service ends. One whose client is gone takes 4 s at most to notice.
 	stopGrace = 2 * time.Second
 )

@@ -49,8 +49,8 @@ type Server struct {
 	log     *zap.Logger
 	conn    *net.UDPConn
 	service *tftp.Server
-	// stopped ends the transfers that are still running.
-	stopped chan struct{}
+	// stopping tells that Run's context has ended, stopped ends the transfers that are still running.
+	stopping, stopped chan struct{}
 
 	sent, probes, failed, missing, busy atomic.Uint64
 
@@ -75,12 +75,12 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{
 		tree: c.Tree, macOf: c.MACOf, log: c.Log, conn: conn.(*net.UDPConn),
-		stopped: make(chan struct{}), each: make(map[netip.Addr]int),
+		stopping: make(chan struct{}), stopped: make(chan struct{}), each: make(map[netip.Addr]int),
 	}
 	s.service = tftp.NewServer(s.read, refuseWrite)
 	s.service.SetTimeout(timeout)
 	s.service.SetRetries(retries)
-	s.service.SetBackoff(func(attempt int) time.Duration { return time.Duration(attempt) * backoff })
+	s.service.SetBackoff(s.backoff)
 	return s, nil
 }
 
@@ -97,6 +97,16 @@ func (s *Server) Stats() Stats {
 	}
 }
 
+// backoff is how long a transfer waits before it sends a block again for the attempt-th time.
+func (s *Server) backoff(attempt int) time.Duration {
+	select {
+	case <-s.stopping: // clients that are gone do not keep the service from ending
+		return 0
+	default:
+		return time.Duration(attempt) * backoff
+	}
+}
+
 // Run serves until ctx ends, and then for a short while those who are loading. It is called once.
 func (s *Server) Run(ctx context.Context) error {
 	ended := make(chan error, 1)
@@ -108,11 +118,11 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("TFTP at %s: %w", s.Addr(), err)
 	case <-ctx.Done():
 	}
+	close(s.stopping)
 	grace := time.AfterFunc(stopGrace, func() { close(s.stopped) })
 	defer grace.Stop()
 	s.service.Shutdown() // waits for the transfers
-	<-ended
-	return nil
+	return <-ended
 }
 
 func refuseWrite(string, io.WriterTo) error {
