@@ -26,7 +26,7 @@ func MakeDisk(ctx context.Context, bin, dir string, system vmtest.System, comman
 	image := filepath.Join(dir, "boot.img")
 	spate := filepath.Join(bin, "spate")
 	for _, args := range [][]string{
-		{spate, "bootimage", "build", "--modules", filepath.Join(system.Tree, "lib", "modules", system.Version), "--target", filepath.Join(bin, "spate-target"), "--out", image},
+		{spate, "bootimage", "build", "--modules", filepath.Join(system.Tree, "lib", "modules", system.Version), "--out", image},
 		{spate, "vdisk", "import", system.Root, "--into", dir, "--name", VDisk, "--kernel", system.Kernel, "--boot-image", image, "--command-line", commandLine},
 	} {
 		if _, err := lab.Run(ctx, args...); err != nil {
