@@ -195,6 +195,9 @@ func uuid(b []byte) string {
 		return ""
 	}
 	b = b[1:]
+	if [16]byte(b) == [16]byte{} { // nobody has filled it in
+		return ""
+	}
 	return fmt.Sprintf("%08x-%04x-%04x-%x-%x", binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint16(b[4:]),
 		binary.LittleEndian.Uint16(b[6:]), b[8:10], b[10:16])
 }
