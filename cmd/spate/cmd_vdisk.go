@@ -22,11 +22,11 @@ import (
 func newVdiskCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "vdisk",
-		Short: "Import, list, verify and adopt vDisks",
+		Short: "Build, import, list, verify and adopt vDisks",
 		Long: `A vDisk is a disk image under a name. Its states are numbered versions; version 0 is the base.
 A version is one file NAME.NUMBER.spate in a folder, the store. It never changes once it is there.`,
 	}
-	return group(c, newImportCommand(), newListCommand(), newInfoCommand(), newVerifyCommand(), newAdoptCommand())
+	return group(c, newImportCommand(), newVdiskBuildCommand(), newListCommand(), newInfoCommand(), newVerifyCommand(), newAdoptCommand())
 }
 
 // storeFlag adds --store.

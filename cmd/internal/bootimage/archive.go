@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 	"strings"
 
@@ -21,6 +22,15 @@ type Entry struct {
 	// Bytes is the size of its content, Link where a symbolic link leads.
 	Bytes int64
 	Link  string
+}
+
+// ModeString writes the mode as ls does.
+func (e Entry) ModeString() string {
+	kind := map[uint32]string{typeFolder: "d", typeFile: "-", typeChar: "c", cpio.TypeSymlink: "l", cpio.TypeBlock: "b", cpio.TypeFifo: "p"}[e.Mode&typeMask]
+	if kind == "" {
+		kind = "?"
+	}
+	return kind + fs.FileMode(e.Mode & 0o777).String()[1:]
 }
 
 // File types, as stat(2) tells them.

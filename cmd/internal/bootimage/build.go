@@ -137,6 +137,12 @@ func (o Options) kernel(dir string) (Kernel, error) {
 // initName is the program that becomes init.
 const initName = "spate-target"
 
+// CheckInit says why Build could not take this program as init; empty: the one beside this program.
+func CheckInit(file string) error {
+	_, _, err := readInit(file)
+	return err
+}
+
 // readInit reads the program that becomes /init.
 func readInit(file string) ([]byte, string, error) {
 	if file == "" {
