@@ -89,12 +89,18 @@ func filled(t *testing.T, v reflect.Value) {
 	case *farm.Digest:
 		*x = farm.Digest{1, 2, 31: 3}
 		return
+	case *time.Time:
+		*x = time.Date(2026, 2, 3, 4, 5, 6, 7, time.UTC)
+		return
 	}
 	switch v.Kind() {
 	case reflect.Struct:
 		for i := range v.NumField() {
 			filled(t, v.Field(i))
 		}
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		filled(t, v.Elem())
 	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
 		filled(t, v.Index(0))
