@@ -58,8 +58,10 @@ type Options struct {
 	Where string // for status: what the disk is attached to
 	Log   *zap.Logger
 	// Line is called with one line for each thing that a person should know, one call at a time. It must not block for long.
-	Line   func(string)
-	Remote remote.Options
+	Line func(string)
+	// NoClock leaves out the time of the day at the beginning of lines, where whoever shows them has one.
+	NoClock bool
+	Remote  remote.Options
 }
 
 // Attach logs in and returns when a server serves the vDisk. It waits for ever
@@ -83,15 +85,19 @@ func Start(ctx context.Context, o Options) (*Attachment, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.Line == nil {
-		o.Line = func(string) {}
+	line := o.Line
+	switch {
+	case line == nil:
+		line = func(string) {}
+	case o.NoClock:
+		line = func(s string) { o.Line(s[min(len(s), len(clockFormat)+1):]) } // every line begins with it
 	}
 	conn, err := listen(l.servers)
 	if err != nil {
 		return nil, fmt.Errorf("open a UDP socket: %w", err)
 	}
 	a := &Attachment{
-		where: o.Where, asked: o.Login.VDisk, remote: o.Remote, line: o.Line,
+		where: o.Where, asked: o.Login.VDisk, remote: o.Remote, line: line,
 		start: time.Now(), finished: make(chan error, 1), told: map[string]time.Time{},
 	}
 	a.client = stream.NewClient(stream.ClientConfig{

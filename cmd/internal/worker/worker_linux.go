@@ -110,8 +110,11 @@ func (w *worker) key() error {
 func (w *worker) network(ctx context.Context) (*nic.Link, error) {
 	say := func(s string) { w.post.Say(keeper.Line, s) }
 	want := nic.Want{Card: w.post.Config.Line.Card, ResolvConf: "/etc/resolv.conf", StateFile: nic.StateFile}
-	if w.state.Lease != nil {
-		return nic.Adopt(*w.state.Lease, want, say), nil
+	if lease := w.state.Lease; lease != nil {
+		if now, err := nic.LoadState(); err == nil && now.MAC == lease.MAC && now.Since >= lease.Since {
+			lease = &now // it has been renewed since
+		}
+		return nic.Adopt(*lease, want, say), nil
 	}
 	if line, err := os.ReadFile("/proc/cmdline"); err == nil {
 		want.Static, _ = nic.ParseStatic(string(line)) // PID 1 has told of mistakes
@@ -159,7 +162,7 @@ func (w *worker) tryLogIn(ctx context.Context, lease nic.Lease) (*agent.Attachme
 		copy(login.PSK[:], w.post.Config.PSK)
 	}
 	return agent.Attach(ctx, agent.Options{
-		Login: login, Where: deviceOf(w.state.Index), Remote: caches(memTotal()),
+		Login: login, Where: deviceOf(w.state.Index), Remote: caches(memTotal()), NoClock: true,
 		Line: func(s string) { w.post.Say(keeper.Line, s) },
 	})
 }
