@@ -51,7 +51,9 @@ type keeper struct {
 }
 
 // RunKeeper is the keeper's process. It returns only when it cannot begin.
-func RunKeeper() error {
+func RunKeeper() error { return runKeeper(enclose) }
+
+func runKeeper(enclose func() error) error {
 	init, err := newLink(os.NewFile(linkFD, "link"))
 	if err != nil {
 		return err

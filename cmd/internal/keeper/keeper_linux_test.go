@@ -1,0 +1,191 @@
+package keeper
+
+import (
+	"context"
+	"debug/elf"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/spate-project/spate/cmd/internal/bootline"
+)
+
+// TestMain makes this program keeper and worker, as spate-target is.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == Command {
+		var err error
+		if os.Args[2] == RoleKeeper {
+			err = runKeeper(encloseStatic)
+		} else {
+			err = scriptedWorker()
+		}
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// encloseStatic leaves a program where it is that could not run in the enclosure for want of a dynamic linker.
+func encloseStatic() error {
+	if dynamic() {
+		return nil
+	}
+	return enclose()
+}
+
+func dynamic() bool {
+	f, err := elf.Open("/proc/self/exe")
+	if err != nil {
+		return true
+	}
+	defer f.Close()
+	return slices.ContainsFunc(f.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP })
+}
+
+type scripted struct {
+	Lives int      `json:"lives"`
+	Seen  []string `json:"seen"`
+}
+
+// scriptedWorker dies twice, each time in another way, and tells in its third life what it has found in each.
+func scriptedWorker() error {
+	p, err := Join()
+	if err != nil {
+		return err
+	}
+	var s scripted
+	if p.State != nil {
+		if err := json.Unmarshal(p.State, &s); err != nil {
+			return err
+		}
+	}
+	s.Lives++
+	written := make([]byte, 8)
+	n, _ := p.Data.ReadAt(written, 0)
+	e, err := p.Next(context.Background()) // PID 1 tells of one stage, once
+	if err != nil {
+		return err
+	}
+	names, err := os.ReadDir("/")
+	if err != nil {
+		return err
+	}
+	var root []string
+	for _, n := range names {
+		root = append(root, n.Name())
+	}
+	if dynamic() {
+		root = []string{"any"}
+	}
+	s.Seen = append(s.Seen, fmt.Sprintf("%s vdisk=%s data=%q stage=%s root=%s", os.Args[0], p.Config.Line.VDisk,
+		written[:n], e.Stage, strings.Join(root, ",")))
+	if _, err := p.Data.WriteAt(fmt.Appendf(nil, "life %d", s.Lives), 0); err != nil {
+		return err
+	}
+	if err := p.Keep(s); err != nil {
+		return err
+	}
+	switch s.Lives {
+	case 1:
+		return syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	case 2:
+		panic("the second life")
+	}
+	_ = syscall.Kill(os.Getpid(), syscall.SIGTERM) // which systemd sends to all; it is ignored
+	p.Ready(Disk{Device: strings.Join(s.Seen, "\n")})
+	_, err = p.Next(context.Background())
+	return err // the keeper has gone
+}
+
+// A worker that dies, however it does, is followed by one that has all that it kept: state, memory, and what PID 1 has said.
+// Why it died is told.
+func TestANewWorkerHasWhatTheLastOneKept(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("a mount namespace of its own needs root")
+	}
+	k, err := Start(Config{Line: bootline.Line{VDisk: "debian@3"}, Program: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := syscall.Kill(k.PID(), syscall.SIGKILL); err != nil {
+			t.Error(err)
+		}
+		var status syscall.WaitStatus
+		_, _ = syscall.Wait4(k.PID(), &status, 0, nil)
+		_ = os.Remove(enclosure)
+		if err := k.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := k.Tell(InitRuns); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var told []string
+	root := "dev,etc,proc,run,sys,tmp"
+	if dynamic() {
+		root = "any"
+	}
+	for {
+		e, err := k.Next(ctx)
+		if err != nil {
+			t.Fatalf("%v after\n%s", err, strings.Join(told, "\n"))
+		}
+		if e.At <= 0 {
+			t.Errorf("%+v has no time", e)
+		}
+		told = append(told, string(e.Kind)+": "+e.Text)
+		if e.Kind != Ready {
+			continue
+		}
+		lives := strings.Split(e.Disk.Device, "\n")
+		for i, data := range []string{`""`, `"life 1"`, `"life 2"`} {
+			want := "@spate-worker vdisk=debian@3 data=" + data + " stage=init root=" + root
+			if i >= len(lives) || lives[i] != want {
+				t.Errorf("life %d is not %q:\n%s", i+1, want, e.Disk.Device)
+			}
+		}
+		break
+	}
+	for _, want := range []string{"problem: worker: signal: killed", "problem: worker: panic: the second life", "problem: worker: exit status 2"} {
+		if !slices.ContainsFunc(told, func(s string) bool { return strings.HasPrefix(s, want) }) {
+			t.Errorf("nothing begins with %q:\n%s", want, strings.Join(told, "\n"))
+		}
+	}
+}
+
+// What is no message is told and passed over; the next one counts.
+func TestABadMessageIsPassedOver(t *testing.T) {
+	mine, theirs, err := newPair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mine.Close()
+	other, err := newLink(theirs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &keeper{init: other, system: true}
+	heard := make(chan struct{})
+	go func() { k.hear(mine); close(heard) }() // ends when other is closed; waited for below
+	for _, s := range []string{"{", `{"event":7}`, "\xff\x00", `{"state":{"a":1}}`, `{"event":{"kind":"stage","stage":"disk"}}`} {
+		if _, err := other.conn.Write([]byte(s)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := other.send(message{State: make(json.RawMessage, maxMessage)}); err == nil {
+		t.Error("a message without bounds was sent")
+	}
+	other.Close()
+	<-heard
+	if string(k.state) != `{"a":1}` || len(k.stages) != 1 || k.stages[0].Stage != Attached {
+		t.Errorf("%s %+v", k.state, k.stages)
+	}
+}
