@@ -60,8 +60,8 @@ func Ask(ctx context.Context, o Options) ([]Offer, error) {
 		return nil, err
 	}
 	defer raw.Close()
-	// Sent by an ordinary socket, the question also reaches a server on this very machine; what that answers by a packet socket
-	// of its own is seen by ours.
+	// The question goes out as firmware sends it, from 0.0.0.0. A server on this very machine hears it only from an ordinary
+	// socket; what that one answers by a packet socket of its own is seen by ours.
 	udp, err := link.ListenUDP(o.Interface, portClient, true)
 	if err != nil {
 		return nil, err
@@ -80,7 +80,7 @@ func Ask(ctx context.Context, o Options) ([]Offer, error) {
 	}
 	start := time.Now()
 	for turn := range asks {
-		if err := a.send(); err != nil {
+		if err := a.send(raw); err != nil {
 			return nil, fmt.Errorf("ask on %s: %w", o.Interface, err)
 		}
 		until := start.Add(o.Wait * time.Duration(turn+1) / asks)
@@ -111,10 +111,17 @@ func ownAddress(iface string) (netip.Addr, error) {
 	return netip.Addr{}, nil
 }
 
-func (a *asking) send() error {
+func (a *asking) send(raw *link.Socket) error {
 	everybody := netip.AddrPortFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), portServer)
 	for _, id := range a.asked {
-		if _, err := a.udp.WriteToUDPAddrPort(id.kind.Discover(id.mac, id.xid).ToBytes(), everybody); err != nil {
+		question := id.kind.Discover(id.mac, id.xid).ToBytes()
+		err := raw.Write(link.Datagram{
+			SrcMAC: raw.MAC(), DstMAC: link.Broadcast, Src: netip.AddrPortFrom(netip.IPv4Unspecified(), portClient), Dst: everybody, Payload: question,
+		}.Append(nil))
+		if err == nil && a.own.IsValid() {
+			_, err = a.udp.WriteToUDPAddrPort(question, everybody)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -48,8 +48,7 @@ type Report struct {
 
 // Judge says for each kind who wins.
 func Judge(kinds []Kind, offers []Offer) Report {
-	var r Report
-	r.Result = Nothing
+	r := Report{Remarks: []string{}, Result: Nothing}
 	for _, k := range kinds {
 		var mine []Offer
 		for _, o := range offers {
