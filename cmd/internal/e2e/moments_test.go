@@ -45,7 +45,7 @@ func TestAMachineBootsWhenOneServerIsDeadAtPowerOn(t *testing.T) {
 			if err := dead.Start(); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := dead.Await(t.Context(), "ready"); err != nil {
+			if err := dead.Ready(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		})

@@ -38,8 +38,7 @@ var troubles = []trouble{
 		if err := s.Start(); err != nil {
 			return err
 		}
-		_, err := s.Await(t.Context(), "ready")
-		return err
+		return s.Ready(t.Context())
 	}, 10 * 100 * time.Millisecond},
 	{"frozen", func(_ *testing.T, s *vmlab.Server) error { return s.Signal(syscall.SIGSTOP) },
 		func(_ *testing.T, s *vmlab.Server) error { return s.Signal(syscall.SIGCONT) }, 10 * 300 * time.Millisecond},

@@ -116,7 +116,7 @@ func (f *Farm) text() string {
 	return b.String()
 }
 
-// Start starts all servers and waits until they are ready.
+// Start starts all servers and waits until they are ready and answer machines.
 func (f *Farm) Start(ctx context.Context) error {
 	for _, s := range f.Servers {
 		if err := s.Start(); err != nil {
@@ -124,9 +124,23 @@ func (f *Farm) Start(ctx context.Context) error {
 		}
 	}
 	for _, s := range f.Servers {
-		if _, err := s.Await(ctx, "ready"); err != nil {
+		if err := s.Ready(ctx); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// Ready waits until a server that was started serves, and answers machines: its DHCP service looks for others first.
+func (s *Server) Ready(ctx context.Context) error {
+	if _, err := s.Await(ctx, "ready"); err != nil {
+		return err
+	}
+	if s.farm.DHCP == farm.DHCPOff {
+		return nil
+	}
+	if _, err := s.Log.Await(ctx, "answering machines"); err != nil {
+		return fmt.Errorf("%s answers no machines: %w\n%s", s.Name, err, s.Log)
 	}
 	return nil
 }

@@ -55,8 +55,8 @@ func New(t testing.TB) *Lab {
 			for _, m := range n.machines {
 				t.Logf("the end of the console of %s:\n%s", m.Name, m.Tail())
 			}
-			n.keep(t, os.Getenv("VMLAB_KEEP"))
 		}
+		n.keep(t, os.Getenv("VMLAB_KEEP"))
 		if err := n.Close(); err != nil {
 			t.Error(err)
 		}
@@ -71,7 +71,7 @@ func New(t testing.TB) *Lab {
 // For is the same network for a test within the test.
 func (l *Lab) For(t testing.TB) *Lab { return &Lab{l.Network, t} }
 
-// keep keeps whole consoles and the packets of a failed test for the person who asks for it.
+// keep keeps whole consoles and the packets of a test for the person who names a folder for them in VMLAB_KEEP.
 func (n *Network) keep(t testing.TB, dir string) {
 	if dir == "" {
 		return
