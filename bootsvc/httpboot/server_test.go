@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -178,9 +180,10 @@ func (s *stuck) Accept() (net.Conn, error) {
 
 func (s *stuck) Close() error { close(s.conns); return s.Listener.Close() }
 
-// A client that leaves in the middle is told to the farm as a problem.
-func TestABrokenDownloadIsAProblem(t *testing.T) {
-	farm := filestest.New()
+// halfway starts a service in which one client has taken a part of a kernel.
+func halfway(t *testing.T) (client net.Conn, farm *filestest.Directory, stop func() Stats) {
+	t.Helper()
+	farm = filestest.New()
 	s, err := New(Config{Listen: netip.MustParseAddrPort("127.0.0.1:0"), Tree: files.New(farm, filestest.Loaders(t))})
 	if err != nil {
 		t.Fatal(err)
@@ -196,6 +199,18 @@ func TestABrokenDownloadIsAProblem(t *testing.T) {
 	if _, err := io.ReadFull(client, make([]byte, 50_000)); err != nil {
 		t.Fatal(err)
 	}
+	return client, farm, func() Stats {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		return s.Stats()
+	}
+}
+
+// A client that leaves in the middle is told to the farm as a problem.
+func TestABrokenDownloadIsAProblem(t *testing.T) {
+	client, farm, stop := halfway(t)
 	if err := client.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -203,13 +218,25 @@ func TestABrokenDownloadIsAProblem(t *testing.T) {
 	if !e.Problem || e.MAC != filestest.MAC || !strings.Contains(e.Text, "broke off the kernel of debian12@3") {
 		t.Errorf("%+v", e)
 	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
-	if n := s.Stats(); n.Failed != 1 || n.Sent != 0 || farm.Opened() != 0 {
+	if n := stop(); n.Failed != 1 || n.Sent != 0 || farm.Opened() != 0 {
 		t.Errorf("%+v, %d open", n, farm.Opened())
 	}
+}
+
+// A client that takes nothing any more, because it was switched off, does not keep its place.
+func TestAClientThatTakesNothingIsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, farm, stop := halfway(t)
+		begin := time.Now()
+		e := farm.Event()
+		if took := time.Since(begin); !e.Problem || took != stallTime {
+			t.Errorf("after %v: %+v", took, e)
+		}
+		if n := stop(); n.Failed != 1 || farm.Opened() != 0 {
+			t.Errorf("%+v, %d open", n, farm.Opened())
+		}
+		_ = client.Close() // the server has done so already
+	})
 }
 
 // A download that is running when the service ends comes to its end.

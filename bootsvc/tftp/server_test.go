@@ -436,6 +436,29 @@ func TestGarbageDoesNotStopTheService(t *testing.T) {
 	}
 }
 
+func TestFilesAreServedOverIPv6(t *testing.T) {
+	s, err := New(Config{Listen: netip.MustParseAddrPort("[::1]:0"), Tree: files.New(filestest.New(), filestest.Loaders(t))})
+	if err != nil {
+		t.Skipf("no IPv6 here: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	conn, err := net.ListenUDP("udp6", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("[::1]:0")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &machine{t: t, conn: conn, to: s.Addr()}
+	m.options(request(opRead, "ipxe/snponly.efi", "blksize", "1408", "tsize", "0"))
+	if got, _ := m.rest(1408, 1); !bytes.Equal(got, filestest.Loader) {
+		t.Errorf("got %d bytes", len(got))
+	}
+	cancel()
+	if err := errors.Join(<-ended, conn.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAnAddressThatIsTakenIsSaid(t *testing.T) {
 	l := start(t)
 	if _, err := New(Config{Listen: l.Addr()}); err == nil || !strings.Contains(err.Error(), l.Addr().String()) {
