@@ -1,0 +1,94 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spate-project/spate/cmd/internal/blockdev"
+	"github.com/spate-project/spate/cmd/internal/keeper"
+	"github.com/spate-project/spate/stream/wire"
+)
+
+// The write cache is what the command line says or a part of the memory, and leaves something to the machine.
+func TestTheWriteCacheLeavesMemoryForTheMachine(t *testing.T) {
+	for _, c := range []struct {
+		bytes   int64
+		percent int
+		total   int64
+		want    int64
+	}{
+		{0, 50, 1000 << 20, 500 << 20},
+		{64 << 20, 50, 1000 << 20, 64 << 20},
+		{4 << 30, 50, 1000 << 20, 900 << 20},
+		{0, 90, 1000 << 20, 900 << 20},
+		{1, 50, 1000 << 20, blockdev.CacheBlock},
+	} {
+		if got := cacheSize(c.bytes, c.percent, c.total); got != c.want {
+			t.Errorf("%d bytes or %d %% of %d MiB: %d, want %d", c.bytes, c.percent, c.total>>20, got, c.want)
+		}
+	}
+	for _, total := range []int64{256 << 20, 1 << 30, 64 << 30} {
+		o := caches(total)
+		if all := o.CacheBytes + o.DecodedBytes + o.IndexBytes + o.FlightBytes; all > total/4 {
+			t.Errorf("of %d MiB of memory the caches take up %d", total>>20, all>>20)
+		}
+	}
+}
+
+func TestTheMemoryOfTheMachineIsRead(t *testing.T) {
+	for text, want := range map[string]int64{
+		"MemFree:  1 kB\nMemTotal:         738576 kB\n": 738576 << 10,
+		"": noMemory, "MemTotal: x kB": noMemory, "MemTotal: -1 kB": noMemory, "MemTotal: 99999999999999999 kB": noMemory,
+	} {
+		if got := parseMemory(strings.NewReader(text)); got != want {
+			t.Errorf("%q: %d", text, got)
+		}
+	}
+}
+
+// Servers are told of each stage in its own field, and of nothing else.
+func TestEachStageHasItsPlaceInTheBootTimes(t *testing.T) {
+	var boot wire.BootTimes
+	for i, s := range []keeper.Stage{keeper.InitRuns, keeper.NetworkUp, keeper.LoggedIn, keeper.Attached, keeper.RootMounted, keeper.SystemRuns} {
+		if !note(&boot, keeper.Event{Kind: keeper.Reached, Stage: s, At: time.Duration(i+1) * time.Second}) {
+			t.Errorf("%s changes nothing", s)
+		}
+	}
+	if want := (wire.BootTimes{ModulesMS: 1000, NetworkMS: 2000, LogInMS: 3000, AttachedMS: 4000, RootMS: 5000, InitMS: 6000}); !reflect.DeepEqual(boot, want) {
+		t.Errorf("%+v", boot)
+	}
+	for _, e := range []keeper.Event{{Kind: keeper.Line, Stage: keeper.InitRuns}, {Kind: keeper.Reached, Stage: "another"}} {
+		if note(&boot, e) {
+			t.Errorf("%+v is a stage", e)
+		}
+	}
+}
+
+// Another root or another time stamp is another content.
+func TestContentIsNamedByRootAndTimestamp(t *testing.T) {
+	d := wire.Disk{Content: wire.Content{Root: [32]byte{31: 1}, Timestamp: 7}}
+	root, stamp := d, d
+	root.Content.Root[31]++
+	stamp.Content.Timestamp++
+	if below(d) == below(root) || below(d) == below(stamp) || below(d) != below(d) {
+		t.Error("contents are mixed up")
+	}
+}
+
+// A disk that is not right any more fails in all it is asked.
+func TestABrokenDiskFailsAlways(t *testing.T) {
+	why := errors.New("why")
+	var d blockdev.Device = broken{size: 4096, why: why}
+	ctx := context.Background()
+	for _, err := range []error{
+		d.ReadAt(ctx, nil, 0), d.WriteAt(ctx, nil, 0), d.Trim(ctx, 0, 0), d.WriteZeroes(ctx, 0, 0), d.Flush(ctx),
+	} {
+		if !errors.Is(err, why) {
+			t.Error(err)
+		}
+	}
+}
