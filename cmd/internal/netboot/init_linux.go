@@ -30,7 +30,8 @@ type machine struct {
 	keeper *keeper.Keeper
 	events chan keeper.Event // closed when the keeper has gone
 	disk   *keeper.Disk
-	enter  chan chan struct{} // where Enter is asked for; nil without a shell
+	// ask asks for a line from the console, and pressed says that one has come; nil without a shell.
+	ask, pressed chan struct{}
 
 	children sync.Mutex // held by whoever waits for a child of its own; the reaper takes all others
 }
@@ -59,8 +60,8 @@ func Run(program string) {
 		m.con.line(s)
 	}
 	if m.line.Shell {
-		m.enter = make(chan chan struct{})
-		go listen(m.enter) // for ever
+		m.ask, m.pressed = make(chan struct{}, 1), make(chan struct{}, 1)
+		go m.listen() // for ever
 	}
 	m.modules = newLoader(m.con.line)
 	for delay := firstDelay; ; delay = min(2*delay, lastDelay) {
@@ -148,14 +149,7 @@ func (m *machine) tell(s keeper.Stage) {
 func (m *machine) await(end <-chan time.Time) error {
 	look := time.NewTicker(lookLater)
 	defer look.Stop()
-	var pressed chan struct{}
-	if m.enter != nil {
-		pressed = make(chan struct{}, 1)
-		select {
-		case m.enter <- pressed:
-		default: // it still waits for an earlier Enter, which counts for this one too
-		}
-	}
+	m.offer()
 	for {
 		select {
 		case <-end:
@@ -172,12 +166,9 @@ func (m *machine) await(end <-chan time.Time) error {
 		case <-look.C:
 			m.modules.devices()
 			m.modules.orphans()
-		case <-pressed:
+		case <-m.pressed:
 			m.shell()
-			select {
-			case m.enter <- pressed:
-			default:
-			}
+			m.offer()
 		}
 	}
 }
@@ -280,16 +271,24 @@ func awaitEntropy(con *console) {
 	}
 }
 
-// listen reads lines from the console, each when it is asked for one.
-func listen(asked <-chan chan struct{}) {
-	for pressed := range asked {
+// offer has Enter looked for, where that opens a shell.
+func (m *machine) offer() {
+	select {
+	case m.ask <- struct{}{}:
+	default: // it is looked for already, or there is no shell
+	}
+}
+
+// listen reads a line from the console whenever one is asked for: a shell needs the console for itself.
+func (m *machine) listen() {
+	for range m.ask {
 		f, err := os.OpenFile("/dev/console", os.O_RDONLY|unix.O_NOCTTY, 0)
 		if err != nil {
 			continue
 		}
 		b := make([]byte, 64)
 		if n, err := f.Read(b); err == nil && n > 0 { // a line: the terminal collects it
-			pressed <- struct{}{}
+			m.pressed <- struct{}{}
 		}
 		f.Close()
 	}
@@ -312,7 +311,7 @@ func (m *machine) shell() {
 			return
 		}
 	}
-	m.con.line("there is no shell: neither the boot image has one (spate bootimage build --busybox), nor is a root file system mounted that has one")
+	m.con.line("there is no shell: neither the boot image has one (spate bootimage build --add /bin/busybox:/bin/busybox), nor is a root file system mounted that has one")
 }
 
 func (m *machine) run(root string, argv []string) error {

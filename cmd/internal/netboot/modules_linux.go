@@ -15,8 +15,9 @@ import (
 
 // loader loads the modules of the boot image. It belongs to one goroutine.
 type loader struct {
-	list *modules.List
-	line func(string)
+	list  *modules.List
+	buses index
+	line  func(string)
 
 	done  map[string]bool // modules that were tried
 	seen  map[string]bool // devices whose modules were tried, by modalias
@@ -34,7 +35,7 @@ func newLoader(line func(string)) *loader {
 	case err != nil:
 		line("modules: " + err.Error())
 	default:
-		l.list = list
+		l.list, l.buses = list, newIndex(list.Aliases)
 	}
 	if list != nil {
 		var u unix.Utsname
@@ -107,7 +108,7 @@ func (l *loader) devices() {
 				continue
 			}
 			l.seen[alias], fresh = true, true
-			l.load(l.list.Match(alias)...)
+			l.load(l.buses.match(alias)...)
 		}
 		if !fresh {
 			return
@@ -129,7 +130,7 @@ func (l *loader) orphans() {
 			continue
 		}
 		l.told[dir] = true
-		l.line(orphan(attribute(dir, "vendor"), attribute(dir, "device"), filepath.Base(dir), l.list.Match(attribute(dir, "modalias")), l.list.Kernel))
+		l.line(orphan(attribute(dir, "vendor"), attribute(dir, "device"), filepath.Base(dir), l.buses.match(attribute(dir, "modalias")), l.list.Kernel))
 	}
 }
 
@@ -139,7 +140,7 @@ func orphan(vendor, device, slot string, drivers []string, kernel string) string
 	if len(drivers) > 0 {
 		return fmt.Sprintf("network card %s in slot %s is not taken by its driver %s; it may need firmware (spate bootimage build --firmware)", id, slot, strings.Join(drivers, ", "))
 	}
-	return fmt.Sprintf("network card %s in slot %s has no driver in the boot image: build one with all network drivers, or from a kernel package that has its driver (this one is %s)", id, slot, kernel)
+	return fmt.Sprintf("network card %s in slot %s has no driver in the boot image: build one with all network drivers (spate bootimage build --all-network), or from a kernel that has its driver (this one is %s)", id, slot, kernel)
 }
 
 func attribute(dir, name string) string {

@@ -49,7 +49,7 @@ func (m *machine) root() error {
 func how(line bootline.Line, readOnly bool) string {
 	switch {
 	case line.Root == bootline.RootOverlay:
-		return "writes go to an overlay in memory (" + overlaySize(line) + ")"
+		return "writes go to an overlay in memory, at most " + overlaySize(line)
 	case readOnly:
 		return "read-only"
 	default:
@@ -60,7 +60,7 @@ func how(line bootline.Line, readOnly bool) string {
 // overlaySize is the size of the overlay as tmpfs takes it: that of the write cache, which an overlay stands for.
 func overlaySize(line bootline.Line) string {
 	if line.CacheBytes > 0 {
-		return fmt.Sprint(line.CacheBytes)
+		return fmt.Sprintf("%dk", line.CacheBytes>>10)
 	}
 	return fmt.Sprintf("%d%%", line.CachePercent)
 }
@@ -101,19 +101,14 @@ func volumes(disk string) ([]volume, error) {
 		return nil, err
 	}
 	defer f.Close()
-	whole := volume{Device: disk}
-	if whole.FS, whole.Known, err = probe(f); err != nil {
-		return nil, fmt.Errorf("read %s: %w", disk, err)
-	}
-	all := []volume{whole}
-	parts, err := partitions(f)
+	all, parts, err := volumesOf(disk, f)
 	if err != nil {
-		return nil, fmt.Errorf("read the partition table of %s: %w", disk, err)
+		return nil, err
 	}
 	for _, p := range parts {
 		v := volume{Device: fmt.Sprintf("%sp%d", disk, p.Number), Number: p.Number, Part: p}
 		if part, err := os.Open(v.Device); err == nil {
-			v.FS, v.Known, err = probe(part)
+			v.FS, v.Known, err = probeHead(part)
 			part.Close()
 			if err != nil {
 				return nil, fmt.Errorf("read %s: %w", v.Device, err)
@@ -122,4 +117,28 @@ func volumes(disk string) ([]volume, error) {
 		all = append(all, v)
 	}
 	return all, nil
+}
+
+func volumesOf(disk string, f *os.File) ([]volume, []partition, error) {
+	whole := volume{Device: disk}
+	h, err := newHead(f)
+	if err == nil {
+		whole.FS, whole.Known, err = probe(h)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("read %s: %w", disk, err)
+	}
+	parts, err := partitions(h)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the partition table of %s: %w", disk, err)
+	}
+	return []volume{whole}, parts, nil
+}
+
+func probeHead(f *os.File) (filesystem, bool, error) {
+	h, err := newHead(f)
+	if err != nil {
+		return filesystem{}, false, err
+	}
+	return probe(h)
 }

@@ -77,6 +77,32 @@ func probe(r io.ReaderAt) (f filesystem, found bool, err error) {
 	return f, false, nil
 }
 
+// headBytes are the bytes at the beginning of a device in which all of layouts lie, and partition tables.
+const headBytes = 68 << 10
+
+// head is a device whose beginning was read at once: it comes over a network.
+type head struct {
+	device io.ReaderAt
+	bytes  []byte
+}
+
+func newHead(device io.ReaderAt) (*head, error) {
+	b := make([]byte, headBytes)
+	n, err := device.ReadAt(b, 0)
+	if err != nil && err != io.EOF { //nolint:errorlint // io.ReaderAt says io.EOF itself
+		return nil, err
+	}
+	return &head{device, b[:n]}, nil
+}
+
+// ReadAt reads what is in the head from there.
+func (h *head) ReadAt(p []byte, at int64) (int, error) {
+	if at >= 0 && at+int64(len(p)) <= int64(len(h.bytes)) {
+		return copy(p, h.bytes[at:]), nil
+	}
+	return h.device.ReadAt(p, at)
+}
+
 // uuid writes 16 bytes as they stand.
 func uuid(b []byte) string {
 	h := hex.EncodeToString(b)

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -179,6 +180,10 @@ func mayMatch(file, mac string) bool {
 			}
 		case "Type":
 			if !strings.Contains(value, "ether") {
+				return false
+			}
+		case "Driver":
+			if slices.Contains(strings.Fields(value), "veth") || slices.Contains(strings.Fields(value), "tun") || slices.Contains(strings.Fields(value), "bridge") {
 				return false
 			}
 		case "Kind", "Virtualization", "WLANInterfaceType", "SSID", "BSSID":

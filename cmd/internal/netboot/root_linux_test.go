@@ -1,0 +1,135 @@
+package netboot
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/spate-project/spate/cmd/internal/bootline"
+)
+
+func TestMountOptionsAreFlagsOrTheFileSystems(t *testing.T) {
+	flags, data := mountFlags("noatime,ro,subvol=@,defaults,nodev,rw,,commit=60")
+	if flags != unix.MS_NOATIME|unix.MS_NODEV || data != "subvol=@,commit=60" {
+		t.Errorf("%x %q", flags, data)
+	}
+}
+
+// An init is looked for as the root itself would find it: a link to /lib means the root's.
+func TestAnInitIsCheckedInsideTheRoot(t *testing.T) {
+	root := t.TempDir()
+	for _, dir := range []string{"sbin", "lib/systemd", "etc"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, mode := range map[string]os.FileMode{"lib/systemd/systemd": 0o755, "etc/passwd": 0o644} {
+		if err := os.WriteFile(filepath.Join(root, name), nil, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for to, from := range map[string]string{"sbin/init": "/lib/systemd/systemd", "sbin/escape": "/../../../../../bin/sh", "sbin/loop": "loop"} {
+		if err := os.Symlink(from, filepath.Join(root, to)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]string{
+		"/sbin/init": "", "/sbin/escape": "is not there", "/sbin/none": "is not there", "/etc/passwd": "is not executable", "/etc": "is a folder", "/sbin/loop": "cannot be opened",
+	} {
+		err := checkInit(root, name)
+		if errors.Is(err, unix.ENOSYS) {
+			t.Skip("this kernel has no openat2")
+		}
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", name, err, want)
+		}
+	}
+}
+
+func TestAShellIsAnInitOnlyWhereItIsAllowed(t *testing.T) {
+	line := bootline.Line{Init: "/spate/init"}
+	if got := candidates(line); got[0] != "/spate/init" || slices.Contains(got, "/bin/sh") {
+		t.Error(got)
+	}
+	line.Shell, line.Init = true, "/sbin/init"
+	if got := candidates(line); !slices.Equal(got, []string{"/sbin/init", "/etc/init", "/bin/init", "/bin/sh"}) {
+		t.Error(got)
+	}
+}
+
+// Nothing is deleted but files in memory: neither what is on a disk, nor what is mounted inside.
+func TestOnlyMemoryIsEmptied(t *testing.T) {
+	disk := t.TempDir()
+	keep := filepath.Join(disk, "keep")
+	if err := os.WriteFile(keep, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	emptied := func(dir string) {
+		fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		empty(fd)
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(disk, &fs); err != nil {
+		t.Fatal(err)
+	}
+	if int64(fs.Type) != tmpfsMagic {
+		emptied(disk)
+		if _, err := os.Stat(keep); err != nil {
+			t.Fatal("a file on a disk was deleted")
+		}
+	}
+	memory := t.TempDir()
+	if err := unix.Mount("test", memory, "tmpfs", 0, ""); err != nil {
+		t.Skipf("mounting is for root: %v", err)
+	}
+	t.Cleanup(func() { unix.Unmount(memory, unix.MNT_DETACH) })
+	mounted := filepath.Join(memory, "a", "mounted")
+	if err := os.MkdirAll(mounted, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(memory, "a", "file"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(disk, filepath.Join(memory, "link")); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("other", mounted, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(mounted, unix.MNT_DETACH) })
+	other := filepath.Join(mounted, "keep")
+	if err := os.WriteFile(other, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	emptied(memory)
+	for _, name := range []string{keep, other} {
+		if _, err := os.Stat(name); err != nil {
+			t.Errorf("%s was deleted", name)
+		}
+	}
+	left, err := os.ReadDir(memory)
+	if err != nil || len(left) != 1 || left[0].Name() != "a" {
+		t.Errorf("left: %v, %v", left, err)
+	}
+	if left, err := os.ReadDir(filepath.Join(memory, "a")); err != nil || len(left) != 1 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+func TestACardWithoutADriverIsNamedWithWhatToDo(t *testing.T) {
+	if got := orphan("0x8086", "0x15b8", "0000:00:1f.6", nil, "6.1.0"); !strings.Contains(got, "8086:15b8 in slot 0000:00:1f.6 has no driver in the boot image") {
+		t.Error(got)
+	}
+	if got := orphan("0x14e4", "0x165f", "0000:02:00.0", []string{"tg3"}, "6.1.0"); !strings.Contains(got, "driver tg3; it may need firmware") {
+		t.Error(got)
+	}
+}
