@@ -126,7 +126,9 @@ type boot struct {
 	plan  *bootPlan
 	parts []*bootPart
 	card  string
-	log   *zap.Logger
+	// settle waits until what machines are told is what the other servers tell them.
+	settle func(context.Context)
+	log    *zap.Logger
 }
 
 // newBoot binds the sockets of the boot services that the plan asks for; nil for none.
@@ -135,7 +137,7 @@ func (s *server) newBoot() (*boot, error) {
 	if p == nil {
 		return nil, nil
 	}
-	b := &boot{plan: p, log: s.log.Named("boot")}
+	b := &boot{plan: p, settle: s.farm.Settle, log: s.log.Named("boot")}
 	var err error
 	if b.card, err = cardOf(p.http.Addr(), p.card); err != nil {
 		return nil, err
@@ -258,6 +260,7 @@ const bootAgain = 30 * time.Second
 // run serves until ctx ends. What fails is logged and tried again: machines that run need the stream service, whatever becomes of
 // those that start.
 func (b *boot) run(ctx context.Context, part *bootPart) error {
+	b.settle(ctx)
 	now := part.now
 	for {
 		var err error

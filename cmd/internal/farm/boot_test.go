@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap/zapcore"
@@ -285,4 +286,29 @@ func TestTheBootTimeCountsFromTheFirstThatWasHeardOfTheMachine(t *testing.T) {
 	if b := times(on.Add(2*time.Hour), func(x *TargetInfo) { x.Resumed = true }); b.Firmware != 5000 {
 		t.Errorf("after its lease was renewed and it has moved: %+v", b)
 	}
+}
+
+// A server that starts alone answers machines after a moment in which it would have heard of the others, and not before.
+func TestAServerListensForTheOthersBeforeItAnswersMachines(t *testing.T) {
+	config, err := ParseConfig("farm.yaml", readTestFile(t, "world.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		f, err := New(Options{Name: "lab-a", Config: config})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		began := time.Now()
+		f.Settle(t.Context())
+		if took := time.Since(began); took < listenFirst || took > listenFirst+time.Second/10 {
+			t.Errorf("it waited %s", took)
+		}
+		began = time.Now()
+		f.Settle(t.Context())
+		if took := time.Since(began); took > 0 {
+			t.Errorf("later it waited %s", took)
+		}
+	})
 }

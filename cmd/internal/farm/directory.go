@@ -22,6 +22,22 @@ var _ bootsvc.Directory = directory{}
 // Directory is the farm as the boot services of this server ask it.
 func (f *Farm) Directory() bootsvc.Directory { return directory{f} }
 
+// Settle waits until every server of the farm file was heard of, until one that is alive would have been heard of, or until
+// ctx ends. Before that this server would let machines start from a version that the others lack: they are answered a moment
+// later.
+func (f *Farm) Settle(ctx context.Context) {
+	const look = 20 * time.Millisecond
+	for f.view().unheard() && time.Since(f.born) < listenFirst {
+		t := time.NewTimer(look)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return
+		}
+	}
+}
+
 func (f *Farm) bootFacts() bootFacts { return bootFacts{f.o.FarmKey, f.o.Boot} }
 
 // Boot says what a machine is to boot.
