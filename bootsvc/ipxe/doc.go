@@ -22,7 +22,7 @@
 //	                                       iPXE 2019 (BIOS)    GRUB 2.06 (TFTP)
 //	its address refuses (service stopped)  0.01 s              32 s
 //	nobody has its address                 4.9 s               32 s
-//	it falls silent in the middle          5.0 s after         its own time-outs
+//	it falls silent in the middle          5.0 s after         34 s after
 //
 // With Secure Boot a machine therefore boots half a minute later when the server that gave it its configuration dies
 // before the kernel is loaded. GRUB has no setting for it.
