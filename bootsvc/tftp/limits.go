@@ -9,8 +9,9 @@ const (
 	// MaxTransfers is how many transfers run at once: twice the thousand machines that one switch turns on. Each
 	// has a socket and an open file. Whoever comes then is told so, and counted.
 	MaxTransfers = 2048
-	// MaxPerAddress is how many of them one address may have: firmware has one, and a few that it gave up.
-	MaxPerAddress = 16
+	// MaxPerAddress is how many of them one address may have. Firmware has one, and a few that it gave up; but a server that was frozen
+	// finds all the requests that a machine has repeated meanwhile, GRUB 44 in a minute, and must still serve the next one.
+	MaxPerAddress = 128
 	// receiveBuffer is what the system keeps of requests that have not been read, in bytes: some thousands.
 	receiveBuffer = 4 << 20
 	// timeout is how long an acknowledgement may take. It is short because a lost block costs it whole, and a
