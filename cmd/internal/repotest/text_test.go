@@ -13,7 +13,7 @@ import (
 // topLevel is all that may lie at the top of the repository.
 var topLevel = []string{
 	"cmd", "stream", "vdisk", "bootsvc", "loadbalance", "testdata", "go.mod", "go.sum", "Makefile",
-	"README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE",
+	"README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "NETBOOT.md", "LICENSE",
 	".ci", ".gitignore", ".gitattributes", ".golangci.yml",
 }
 
