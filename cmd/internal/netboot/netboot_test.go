@@ -56,10 +56,10 @@ func TestAFileSystemIsKnownByItsSuperblock(t *testing.T) {
 
 // gptImage is a disk with partitions 1 and 3.
 func gptImage() []byte {
-	b := make([]byte, 1<<16)
+	b := make([]byte, 2048)
 	copy(b[sector:], "EFI PART")
 	binary.LittleEndian.PutUint64(b[sector+72:], 2)
-	binary.LittleEndian.PutUint32(b[sector+80:], 128)
+	binary.LittleEndian.PutUint32(b[sector+80:], 4)
 	binary.LittleEndian.PutUint32(b[sector+84:], 128)
 	for _, i := range []int{0, 2} {
 		e := b[2*sector+128*i:]

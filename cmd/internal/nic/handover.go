@@ -30,6 +30,9 @@ var networkdFolders = []string{"etc/systemd/network", "usr/lib/systemd/network",
 //
 // The system's own files keep their say in everything else: theirs are read first, or count more.
 func HandOver(run, root string, l Lease) error {
+	if !l.Address.Addr().Is4() || l.Name == "" || strings.ContainsAny(l.Name, "/'") {
+		return fmt.Errorf("no card and address to hand over: %+v", l)
+	}
 	var errs []error
 	put := func(name string, content []byte) {
 		if len(content) == 0 {

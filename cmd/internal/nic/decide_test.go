@@ -1,0 +1,203 @@
+package nic
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestTheCardThatPXEUsedIsFound(t *testing.T) {
+	a, b := "52:54:00:00:00:0a", "52:54:00:00:00:0b"
+	all := []card{
+		{index: 1, name: "lo", kind: "device"},
+		{index: 9, name: "bond0", mac: a, kind: "bond", ethernet: true, carrier: true},
+		{index: 8, name: "eth0.7", mac: a, kind: "vlan", ethernet: true, carrier: true},
+		{index: 3, name: "eth1", mac: a, permanent: b, kind: "device", driver: "e1000e", ethernet: true, carrier: true}, // a port of bond0
+		{index: 2, name: "eth0", mac: a, kind: "device", driver: "virtio_net", ethernet: true},
+	}
+	parse := func(s string) net.HardwareAddr { m, _ := net.ParseMAC(s); return m }
+	for _, c := range []struct {
+		want  Want
+		names []string
+		why   string
+	}{
+		{Want{Card: parse(a)}, []string{"eth0"}, ""},
+		{Want{Card: parse(b)}, []string{"eth1"}, ""},
+		{Want{}, []string{"eth1"}, ""},
+		{Want{Card: parse(a), Static: Static{Device: "eth1"}}, []string{"eth1"}, ""},
+		{Want{Card: parse("52:54:00:00:00:0c")}, nil, "no card with MAC address 52:54:00:00:00:0c (BOOTIF= on the kernel command line); there are: eth0 52:54:00:00:00:0a (driver virtio_net), eth1"},
+		{Want{Static: Static{Device: "eth7"}}, nil, "no card is called eth7"},
+	} {
+		got, why := choose(all, c.want)
+		var names []string
+		for _, g := range got {
+			names = append(names, g.name)
+		}
+		if !reflect.DeepEqual(names, c.names) || !strings.HasPrefix(why, c.why) || (why == "") != (c.why == "") {
+			t.Errorf("%+v: %v %q, want %v %q", c.want, names, why, c.names, c.why)
+		}
+	}
+	if _, why := choose(all[:1], Want{Card: parse(a)}); !strings.Contains(why, "its driver may be missing in the boot image") {
+		t.Error(why)
+	}
+	if _, why := choose(all[4:], Want{}); !strings.Contains(why, "is the cable plugged in? There are: eth0") {
+		t.Error(why)
+	}
+}
+
+func TestAnAddressOfTheCommandLineIsReadAsTheKernelReadsIt(t *testing.T) {
+	addr := netip.MustParseAddr
+	for line, want := range map[string]Static{
+		"quiet":                       {},
+		"ip=dhcp":                     {},
+		"ip=:::::eth1:dhcp":           {Device: "eth1"},
+		"ip=192.0.2.5":                {Address: netip.MustParsePrefix("192.0.2.5/24")},
+		"ip=10.0.0.5::10.0.0.1":       {Address: netip.MustParsePrefix("10.0.0.5/8"), Router: addr("10.0.0.1")},
+		"ip=9.9.9.9 ip=172.16.0.5":    {Address: netip.MustParsePrefix("172.16.0.5/16")},
+		"ip=192.0.2.5::::box:eth0:on": {Address: netip.MustParsePrefix("192.0.2.5/24"), Hostname: "box", Device: "eth0"},
+		"x ip=192.0.2.5:192.0.2.9:192.0.2.1:255.255.255.128:box:eth0:off:192.0.2.2:192.0.2.3:192.0.2.4 y": {Address: netip.MustParsePrefix("192.0.2.5/25"),
+			Router: addr("192.0.2.1"), Hostname: "box", Device: "eth0", DNS: []netip.Addr{addr("192.0.2.2"), addr("192.0.2.3")}},
+	} {
+		if got, mistake := ParseStatic(line); mistake != "" || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v %q, want %+v", line, got, mistake, want)
+		}
+	}
+	for line, want := range map[string]string{
+		"ip=off": "cannot be reached", "ip=bootp": "not supported", "ip=1.2.3": "no IPv4 address", "ip=224.0.0.1": "no IPv4 address", "ip=[::1]": "no IPv4 address",
+		"ip=192.0.2.5:::255.0.255.0": "no network mask", "ip=192.0.2.5:::0.0.0.0": "no network mask", "ip=192.0.2.5::x": "no IPv4 address",
+		"ip=192.0.2.5::::a'b": "no host name", "ip=192.0.2.5:::::../x": "no name of a card", "ip=1:2:3:4:5:6:7:8:9:10:11": "more than ten",
+	} {
+		if got, mistake := ParseStatic(line); !strings.Contains(mistake, want) || got.Address.IsValid() {
+			t.Errorf("%s: %+v %q, want %q", line, got, mistake, want)
+		}
+	}
+}
+
+func FuzzParseStatic(f *testing.F) {
+	f.Add("ip=192.0.2.5:192.0.2.9:192.0.2.1:255.255.255.128:box:eth0:off:192.0.2.2")
+	f.Add("ip=:::::eth1:dhcp")
+	f.Fuzz(func(t *testing.T, line string) {
+		s, mistake := ParseStatic(line)
+		if mistake != "" && !reflect.DeepEqual(s, Static{}) {
+			t.Errorf("%q is a mistake (%s), and read as %+v", line, mistake, s)
+		}
+		if s.Address.IsValid() && (!s.Address.Addr().Is4() || s.Address.Bits() < 1) || strings.ContainsAny(s.Hostname, "\n '") {
+			t.Errorf("%+v", s)
+		}
+		if !s.Address.IsValid() {
+			return
+		}
+		for _, line := range strings.Split(strings.TrimSpace(string(s.lease().ipconfig())), "\n") {
+			if name, value, ok := strings.Cut(line, "="); !ok || strings.ContainsAny(name, "' ") || strings.Count(value, "'") != 2 {
+				t.Errorf("a shell would read %q", line)
+			}
+		}
+	})
+}
+
+// The kernel's state goes through these steps; each says what the keeper does about it.
+func TestTheKeeperRepairsWhatNobodyElseDoes(t *testing.T) {
+	lease := Lease{Index: 2, Name: "eth0", MAC: "52:54:00:00:00:0a", Address: netip.MustParsePrefix("192.0.2.50/24"), Router: netip.MustParseAddr("192.0.2.1")}
+	eth := card{index: 2, name: "eth0", mac: lease.MAC, kind: "device", ethernet: true, up: true, carrier: true}
+	ours := ifAddr{2, lease.Address, false}
+	route := ifRoute{2, netip.MustParsePrefix("0.0.0.0/0"), lease.Router}
+	good := state{[]card{eth}, []ifAddr{ours}, []ifRoute{route}}
+	with := func(change func(*state)) state {
+		s := state{[]card{eth}, []ifAddr{ours}, []ifRoute{route}}
+		change(&s)
+		return s
+	}
+	flushed := with(func(s *state) { s.addrs, s.routes = nil, nil })
+	down := with(func(s *state) { s.cards[0].up, s.cards[0].carrier, s.routes = false, false, nil })
+	for name, steps := range map[string][]struct {
+		at      time.Duration
+		s       state
+		address bool
+		up      bool
+		renew   bool
+		says    string
+	}{
+		"all is well":     {{0, good, false, false, true, ""}, {time.Hour, good, false, false, true, ""}},
+		"flushed":         {{0, flushed, false, false, true, ""}, {repairAfter - 1, flushed, false, false, true, ""}, {repairAfter, flushed, true, false, true, "is missing on eth0"}},
+		"flushed and set": {{0, flushed, false, false, true, ""}, {1, good, false, false, true, ""}, {repairAfter, flushed, false, false, true, ""}},
+		"down":            {{0, down, false, false, true, ""}, {repairAfter, down, true, true, true, "the card is down"}},
+		"no route": {{0, with(func(s *state) { s.routes = nil }), false, false, true, ""},
+			{repairAfter, with(func(s *state) { s.routes = nil }), true, false, true, "route through 192.0.2.1 is missing"}},
+		"no link": {{0, with(func(s *state) { s.cards[0].carrier, s.routes = false, nil }), false, false, true, ""},
+			{repairAfter, with(func(s *state) { s.cards[0].carrier, s.routes = false, nil }), false, false, true, ""}},
+		"a lifetime": {{0, with(func(s *state) { s.addrs[0].finite = true }), false, false, false, "given 192.0.2.50 a lifetime"}, {repairAfter, good, false, false, true, "does again"}},
+		"another address": {{0, with(func(s *state) { s.addrs[0].prefix = netip.MustParsePrefix("192.0.2.77/24") }), false, false, false, "set the address 192.0.2.77/24"},
+			{repairAfter, with(func(s *state) { s.addrs[0].prefix = netip.MustParsePrefix("192.0.2.77/24") }), false, false, false, ""}},
+		"a bridge": {{0, with(func(s *state) {
+			s.cards = append(s.cards, card{index: 5, name: "br0", mac: lease.MAC, kind: "bridge", ethernet: true, up: true})
+			s.cards[0].master, s.addrs = 5, []ifAddr{{5, netip.MustParsePrefix("198.51.100.7/24"), true}}
+		}), false, false, false, "set the address 198.51.100.7/24"}},
+		"a container's address is no one's for the card": {{0, with(func(s *state) { s.addrs = []ifAddr{{7, netip.MustParsePrefix("172.17.0.1/16"), false}} }), false, false, true, ""},
+			{repairAfter, with(func(s *state) { s.addrs = []ifAddr{{7, netip.MustParsePrefix("172.17.0.1/16"), false}} }), true, false, true, "is missing"}},
+		"renamed": {{0, with(func(s *state) { s.cards[0].name = "ens3" }), false, false, true, "is called ens3 now"}},
+		"gone and back": {{0, state{}, false, false, true, "is gone"}, {1, state{}, false, false, true, ""},
+			{2, with(func(s *state) { s.cards[0].index, s.addrs, s.routes = 6, nil, nil }), false, false, true, "is back"},
+			{2 + repairAfter, with(func(s *state) { s.cards[0].index, s.addrs, s.routes = 6, nil, nil }), true, false, true, "is missing"}},
+	} {
+		k := keeper{lease: lease}
+		for i, c := range steps {
+			r := k.step(c.at, c.s)
+			says := strings.Join(r.lines, "\n")
+			if r.address != c.address || r.up != c.up || r.renew != c.renew || (says == "") != (c.says == "") || !strings.Contains(says, c.says) || r.next <= c.at {
+				t.Errorf("%s, step %d: %+v", name, i, r)
+			}
+		}
+	}
+}
+
+func TestTheSystemIsToldToLeaveTheAddressAlone(t *testing.T) {
+	run, root := t.TempDir(), t.TempDir()
+	put := func(name, content string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(root, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("etc/systemd/network/10-lan.network", "[Match]\nName=en*\n[Network]\nDHCP=yes\n")
+	put("etc/systemd/network/20-other.network", "[Match]\nMACAddress=52:54:00:00:00:ff\n[Network]\nDHCP=yes\n")
+	put("usr/lib/systemd/network/80-container-ve.network", "[Match]\nKind=veth\nName=ve-*\n[Network]\nDHCP=yes\n")
+	put("usr/lib/systemd/network/80-vm-vt.network", "[Match]\nName=vt-*\nDriver=tun\n")
+	put("etc/resolv.conf", "")
+	l := Lease{Index: 2, Name: "eth0", MAC: "52:54:00:00:00:0a", Address: netip.MustParsePrefix("192.0.2.50/25"), Router: netip.MustParseAddr("192.0.2.1"),
+		DNS: []netip.Addr{netip.MustParseAddr("192.0.2.2")}, Server: netip.MustParseAddr("192.0.2.3"), Hostname: "box", Valid: time.Hour}
+	if err := HandOver(run, root, Lease{Name: "eth0"}); err == nil {
+		t.Error("a lease without an address is handed over")
+	}
+	if err := HandOver(run, root, l); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"net-eth0.conf":                                  "IPV4BROADCAST='192.0.2.127'\nIPV4NETMASK='255.255.255.128'\nIPV4GATEWAY='192.0.2.1'\nIPV4DNS0='192.0.2.2'\nIPV4DNS1='0.0.0.0'\nHOSTNAME='box'\n",
+		"systemd/network/zz-spate.network":               "PermanentMACAddress=52:54:00:00:00:0a\n",
+		"systemd/network/10-lan.network.d/spate.conf":    "KeepConfiguration=yes\n",
+		"NetworkManager/conf.d/spate.conf":               "match-device=mac:52:54:00:00:00:0a\nkeep-configuration=yes\n",
+		"spate/resolv.conf":                              "nameserver 192.0.2.2\n",
+		"../" + filepath.Base(root) + "/etc/resolv.conf": "nameserver 192.0.2.2\n",
+	} {
+		b, err := os.ReadFile(filepath.Join(run, name))
+		if strings.HasPrefix(name, "../") {
+			b, err = os.ReadFile(filepath.Join(root, "etc/resolv.conf"))
+		}
+		if err != nil || !strings.Contains(string(b), want) {
+			t.Errorf("%s: %v\n%s", name, err, b)
+		}
+	}
+	for _, name := range []string{"20-other", "80-container-ve", "80-vm-vt"} {
+		if _, err := os.Stat(filepath.Join(run, "systemd/network", name+".network.d")); err == nil {
+			t.Errorf("%s does not mean this card", name)
+		}
+	}
+}
