@@ -31,7 +31,11 @@ type arReader struct {
 // newArReader reads the begin of the file.
 func newArReader(r io.Reader) (*arReader, error) {
 	var magic [len(arMagic)]byte
-	if _, err := io.ReadFull(r, magic[:]); err != nil || string(magic[:]) != arMagic {
+	_, err := io.ReadFull(r, magic[:])
+	if err != nil && !ended(err) {
+		return nil, err
+	}
+	if string(magic[:]) != arMagic {
 		return nil, fmt.Errorf("%w: it does not begin with %q", errAr, arMagic)
 	}
 	return &arReader{r: r}, nil
@@ -39,16 +43,21 @@ func newArReader(r io.Reader) (*arReader, error) {
 
 // next goes to the next member, whose bytes Read gives until the next call. The end of the file is io.EOF.
 func (a *arReader) next() (name string, err error) {
-	if _, err := io.CopyN(io.Discard, a.r, a.left+a.pad); err != nil {
+	switch _, err := io.CopyN(io.Discard, a.r, a.left+a.pad); {
+	case ended(err):
 		return "", fmt.Errorf("%w: it ends in the middle of a file", errAr)
+	case err != nil:
+		return "", err
 	}
 	a.left, a.pad = 0, 0
 	var h [arHeader]byte
 	switch _, err := io.ReadFull(a.r, h[:]); {
 	case errors.Is(err, io.EOF):
 		return "", io.EOF
-	case err != nil:
+	case ended(err):
 		return "", fmt.Errorf("%w: it ends in the middle of a header", errAr)
+	case err != nil:
+		return "", err
 	}
 	if a.count++; a.count > maxArchive {
 		return "", fmt.Errorf("%w: more than %d files", errAr, maxArchive)
@@ -60,6 +69,9 @@ func (a *arReader) next() (name string, err error) {
 	a.left, a.pad = size, size%2
 	return strings.TrimRight(strings.TrimRight(string(h[:arName]), " "), "/"), nil
 }
+
+// ended tells whether the file has ended, and not that it could not be read.
+func ended(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
 
 // Read reads from the member.
 func (a *arReader) Read(b []byte) (int, error) {

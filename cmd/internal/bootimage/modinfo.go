@@ -38,6 +38,9 @@ func readModinfo(module []byte) (modinfo, error) {
 	if section == nil {
 		return m, fmt.Errorf("%w: it has no section .modinfo", errModule)
 	}
+	if section.Flags&elf.SHF_COMPRESSED != 0 || section.Size > maxModinfo {
+		return m, fmt.Errorf("%w: its section .modinfo has %d bytes, or is compressed", errModule, section.Size)
+	}
 	info, err := section.Data()
 	if err != nil {
 		return m, fmt.Errorf("%w: .modinfo: %w", errModule, err)
