@@ -1,6 +1,9 @@
 package bootsvc
 
-import "fmt"
+import (
+	"fmt"
+	"net/netip"
+)
 
 // The names of files that both TFTP and HTTP serve. What follows a slash at the end of a name is its parameter.
 const (
@@ -16,7 +19,7 @@ const (
 // FirstFile says which file the firmware or iPXE of a machine loads from server, as a TFTP name or an HTTP URL. An empty
 // name means none, for the reason.
 func FirstFile(c Client, e Entry, server Server) (name, reason string) {
-	url := func(file string) string { return fmt.Sprintf("http://%s:%d/%s", server.Addr, server.HTTP, file) }
+	url := func(file string) string { return "http://" + netip.AddrPortFrom(server.Addr, server.HTTP).String() + "/" + file }
 	switch {
 	case c.IPXE:
 		return url(FolderScript + c.MAC.Hyphens()), "iPXE gets its script"
