@@ -148,12 +148,3 @@ func TestTheIndexOfAliasesFindsWhatTheListFinds(t *testing.T) {
 		}
 	}
 }
-
-func TestALineForTheConsoleCannotMoveTheCursor(t *testing.T) {
-	if got, want := format(2130e6, "a\x1b[2Jb\nc"), "spate   2.1 s  a [2Jb c\n"; got != want {
-		t.Errorf("%q, want %q", got, want)
-	}
-	if got := format(0, strings.Repeat("x", 10*mostLine)); len(got) > mostLine+40 {
-		t.Errorf("%d bytes", len(got))
-	}
-}

@@ -24,9 +24,8 @@ const (
 // client is the DHCP client of one card: a value that is stepped. Its lease outlives its time: when no server answers, or one
 // says no, the address is kept until there is another one.
 type client struct {
-	mac      net.HardwareAddr
-	hostname string
-	chance   func() uint32
+	mac    net.HardwareAddr
+	chance func() uint32
 
 	phase   phase
 	lease   Lease // zero until the first one

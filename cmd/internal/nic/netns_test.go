@@ -172,88 +172,108 @@ func TestARealCardGetsRenewsAndKeepsItsAddress(t *testing.T) {
 	}
 }
 
+// scene is a card that is up, with an agent that looks after it.
+type scene struct {
+	*testing.T
+	ctx   context.Context
+	want  Want
+	link  *Link
+	lines said
+	stop  func() // ends the agent
+}
+
+// has tells whether ip(8) shows something.
+func has(what string, args ...string) func() bool {
+	return func() bool {
+		out, _ := exec.Command("ip", args...).CombinedOutput()
+		return strings.Contains(string(out), what)
+	}
+}
+
+// What ip(8) shows while all is well.
+var (
+	theAddress = has("10.99.0.50/24", "-4", "addr")
+	forever    = has("valid_lft forever", "-4", "addr", "show", "scope", "global")
+	gateway    = has("default via 10.99.0.1", "route")
+	other      = has("10.98.0.0/16 via 10.99.0.9", "route")
+)
+
+func well() bool { return theAddress() && forever() && gateway() && other() }
+
+func (s *scene) wait(what string, good func() bool) {
+	s.Helper()
+	for !good() {
+		if sleep(s.ctx, cardPoll) != nil {
+			s.Fatalf("not seen: %s\n%s%s%s", what, s.lines.String(), sh(s.T, "ip", "addr"), sh(s.T, "ip", "route"))
+		}
+	}
+}
+
+func (s *scene) says(what string) {
+	s.Helper()
+	s.wait(what, func() bool { return strings.Contains(s.lines.String(), what) })
+}
+
+// run starts an agent, and waits until it has renewed the lease.
+func (s *scene) run() {
+	s.Helper()
+	ctx, cancel := context.WithCancel(s.ctx)
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = s.link.Run(ctx) }() // ends by stop
+	s.stop = func() { cancel(); <-ended }
+	since := s.link.Lease().Since
+	s.wait("a renewal", func() bool { return s.link.Lease().Since > since })
+}
+
 // life is the life of a card.
 func life(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), testLine)
 	defer cancel()
 	mac, _ := net.ParseMAC(os.Getenv(inside))
 	dir := t.TempDir()
-	want := Want{Card: mac, ResolvConf: filepath.Join(dir, "resolv.conf"), StateFile: filepath.Join(dir, "state")}
-	var said said
-	l, err := Up(ctx, want, said.line)
-	if err != nil {
-		t.Fatal(err, said.String())
+	s := &scene{T: t, ctx: ctx, want: Want{Card: mac, ResolvConf: filepath.Join(dir, "resolv.conf"), StateFile: filepath.Join(dir, "state")}}
+	var err error
+	if s.link, err = Up(ctx, s.want, s.lines.line); err != nil {
+		t.Fatal(err, s.lines.String())
 	}
-	lease := l.Lease()
-	if lease.Name != "eth0" || !strings.HasPrefix(lease.Address.String(), "10.99.0.") || lease.Router.String() != "10.99.0.1" || lease.Renew != 2*time.Second {
-		t.Errorf("%#v", lease)
+	lease := s.link.Lease()
+	if lease.Name != "eth0" || lease.Router.String() != "10.99.0.1" || lease.Renew != 2*time.Second || !well() || !has("mtu 1400", "link")() {
+		t.Errorf("%#v\n%s%s", lease, sh(t, "ip", "addr"), sh(t, "ip", "route"))
 	}
-	has := func(what string, args ...string) func() bool {
-		return func() bool {
-			out, _ := exec.Command("ip", args...).CombinedOutput()
-			return strings.Contains(string(out), what)
-		}
-	}
-	wait := func(what string, good func() bool) {
-		t.Helper()
-		for !good() {
-			if sleep(ctx, cardPoll) != nil {
-				t.Fatalf("not seen: %s\n%s%s%s", what, said.String(), sh(t, "ip", "addr"), sh(t, "ip", "route"))
-			}
-		}
-	}
-	address, forever := has(lease.Address.String(), "-4", "addr"), has("valid_lft forever", "-4", "addr", "show", "scope", "global")
-	gateway, other := has("default via 10.99.0.1", "route"), has("10.98.0.0/16 via 10.99.0.9", "route")
-	for _, is := range []func() bool{address, forever, gateway, other, has("mtu 1400", "link")} {
-		if !is() {
-			t.Errorf("after Up:\n%s%s", sh(t, "ip", "addr"), sh(t, "ip", "route"))
-		}
-	}
-	if b, err := os.ReadFile(want.ResolvConf); err != nil || !strings.Contains(string(b), "nameserver 10.99.0.1\n") {
+	if b, err := os.ReadFile(s.want.ResolvConf); err != nil || !strings.Contains(string(b), "nameserver 10.99.0.1\n") {
 		t.Errorf("%s, %v", b, err)
 	}
-	run, stop := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- l.Run(run) }() // ends by stop
-	wait("a renewed lease", func() bool { return l.Lease().Since > lease.Since })
+	s.run()
 	sh(t, "ip", "addr", "flush", "dev", "eth0")
-	wait("the address after a flush", func() bool { return address() && gateway() && other() })
+	s.wait("the address after a flush", well)
 	sh(t, "ip", "link", "set", "eth0", "down")
 	sh(t, "ip", "link", "set", "eth0", "name", "ens3")
-	wait("the new name", func() bool { return l.Lease().Name == "ens3" })
-	wait("the card up, and its routes", func() bool { return address() && gateway() && other() })
-	since := l.Lease().Since
-	wait("a renewal under the new name", func() bool { return l.Lease().Since > since })
-	stop()
-	<-ended
+	s.says("is called ens3 now")
+	s.wait("the card up, and its routes", well)
+	s.stop()
 
 	// Another agent goes on; the operating system sets a lifetime and another address, then takes both away.
-	l = Adopt(l.Lease(), want, said.line)
-	run, stop = context.WithCancel(ctx)
-	go func() { ended <- l.Run(run) }() // ends by stop
-	since = l.Lease().Since
-	wait("a renewal by another agent", func() bool { return l.Lease().Since > since })
+	s.link = Adopt(s.link.Lease(), s.want, s.lines.line)
+	s.run()
 	sh(t, "ip", "addr", "change", lease.Address.String(), "dev", "ens3", "valid_lft", "300", "preferred_lft", "300")
-	wait("that the system has taken over", func() bool { return strings.Contains(said.String(), "looks after ens3 now: it has given") })
+	s.says("looks after ens3 now: it has given")
 	sh(t, "ip", "addr", "add", "10.97.0.200/24", "dev", "ens3")
 	sh(t, "ip", "addr", "del", lease.Address.String(), "dev", "ens3")
-	wait("the other address", func() bool { return strings.Contains(said.String(), "it has set the address 10.97.0.200/24") })
+	s.says("it has set the address 10.97.0.200/24")
 	sh(t, "ip", "addr", "flush", "dev", "ens3")
-	wait("the old address again", func() bool { return address() && gateway() && other() && forever() })
+	s.wait("the old address again", well)
+
 	// The network is renumbered: the old address is refused, and goes when the new one is there.
 	if err := os.WriteFile(os.Getenv(renumbered), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	wait("the new address alone", func() bool {
-		return has("10.99.0.51/24", "-4", "addr")() && !has("10.99.0.50/24", "-4", "addr")() && gateway() && other()
-	})
-	stop()
-	<-ended
-	t.Log(said.String())
-	if n := strings.Count(said.String(), "putting it back"); n != 3 {
+	s.wait("the new address alone", func() bool { return has("10.99.0.51/24", "-4", "addr")() && !theAddress() && gateway() && other() })
+	s.stop()
+	t.Log(s.lines.String())
+	if n := strings.Count(s.lines.String(), "putting it back"); n != 3 {
 		t.Errorf("%d repairs, want 3", n)
 	}
-	if state, err := os.ReadFile(want.StateFile); err != nil || !strings.Contains(string(state), `"name":"ens3"`) {
+	if state, err := os.ReadFile(s.want.StateFile); err != nil || !strings.Contains(string(state), `"name":"ens3"`) {
 		t.Errorf("%s, %v", state, err)
 	}
 }

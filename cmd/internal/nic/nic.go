@@ -106,12 +106,12 @@ func (l *Link) try(ctx context.Context, c card, w Want, only bool) (done bool, e
 	}
 	l.set(lease)
 	for wait := (patience{line: l.line}); ; {
-		if err := apply(lease, l.resolv); err == nil {
+		err := apply(lease, l.resolv)
+		if err == nil {
 			l.line(lease.String())
 			return true, nil
-		} else {
-			wait.say(err.Error())
 		}
+		wait.say(err.Error())
 		if err := sleep(ctx, time.Second); err != nil {
 			return false, err
 		}
@@ -161,24 +161,22 @@ func (l *Link) obtain(ctx context.Context, c card, limit time.Duration) (Lease, 
 	l.client = newClient(mac, begin, rand.Uint32)
 	defer l.close()
 	l.line(fmt.Sprintf("%s: asking for an address", c))
-	for {
-		got := l.turn(c.index, c.String(), nil)
-		for got == nil {
-			end := l.client.next
-			if limit > 0 {
-				end = min(end, begin+limit)
-			}
-			packet, err := l.receive(ctx, end-now())
-			if err != nil {
-				return Lease{}, err
-			}
-			if limit > 0 && now()-begin >= limit {
-				return Lease{}, nil
-			}
-			got = l.turn(c.index, c.String(), packet)
+	got := l.turn(c.index, c.String(), nil)
+	for got == nil {
+		end := l.client.next
+		if limit > 0 {
+			end = min(end, begin+limit)
 		}
-		return *got, nil
+		packet, err := l.receive(ctx, end-now())
+		if err != nil {
+			return Lease{}, err
+		}
+		if limit > 0 && now()-begin >= limit {
+			return Lease{}, nil
+		}
+		got = l.turn(c.index, c.String(), packet)
 	}
+	return *got, nil
 }
 
 // patience says what is waited for: at first after a while, when it changes, and more and more rarely.

@@ -58,7 +58,10 @@ func parseStatic(value string) (s Static, bad string) {
 		return Static{}, fmt.Sprintf("%.80q is no host name", get(4))
 	}
 	if get(0) == "" {
-		return s, autoconf(get(6))
+		if bad := autoconf(get(6)); bad != "" {
+			return Static{}, bad
+		}
+		return s, ""
 	}
 	client, err := netip.ParseAddr(get(0))
 	if a := address(client.AsSlice()); err != nil || !client.Is4() || !a.IsValid() {
