@@ -164,9 +164,13 @@ func (k kernelDoor) serve(ctx context.Context, d blockdev.Device, o blockdev.Opt
 	case err = <-ended:
 		return errors.Join(err, n.Disconnect())
 	case <-ctx.Done():
-		err := n.Disconnect()
-		<-ended // says that it was disconnected
-		return err
+		if err := n.Disconnect(); err != nil {
+			return err
+		}
+		if err := <-ended; !errors.Is(err, blockdev.ErrDisconnected) {
+			return err
+		}
+		return nil
 	}
 }
 

@@ -52,7 +52,7 @@ it; when one stops or dies, it goes on with another.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newAttach(), newRead(), newStatus())
+	root.AddCommand(newAttach(), newRead(), newStatus(), newUpgrade())
 	return root
 }
 

@@ -36,8 +36,9 @@ const (
 
 // keeper is the process that must not end.
 type keeper struct {
-	init   *link // to PID 1
-	binary *os.File
+	init   *link    // to PID 1
+	binary *os.File // what workers are run from
+	proven *os.File // while binary is an upgrade that has not lived long: what was before it
 	data   *os.File // memory of the write cache
 	table  *os.File // and of its map
 	log    *os.File // /dev/kmsg, or nil
@@ -59,7 +60,7 @@ func runKeeper(enclose func() error) error {
 		return err
 	}
 	k := &keeper{init: init}
-	if k.binary, err = above(binaryFD, "spate-target"); err != nil {
+	if k.binary, err = above(binaryFD, binaryName); err != nil {
 		return err
 	}
 	if err := enclose(); err != nil {
@@ -90,10 +91,14 @@ func runKeeper(enclose func() error) error {
 // keep starts workers, one after the other, for ever.
 func (k *keeper) keep() {
 	for delay := time.Duration(0); ; {
+		k.upgrade(UpgradeFile)
 		start := sinceBoot()
 		reason := k.work()
 		if sinceBoot()-start >= longLife {
 			delay = 0
+			k.keepUpgrade()
+		} else if delay >= tooBad {
+			k.dropUpgrade()
 		}
 		text := "worker: " + reason + "; starting another one"
 		if delay > 0 {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -187,5 +188,48 @@ func TestABadMessageIsPassedOver(t *testing.T) {
 	<-heard
 	if string(k.state) != `{"a":1}` || len(k.stages) != 1 || k.stages[0].Stage != Attached {
 		t.Errorf("%s %+v", k.state, k.stages)
+	}
+}
+
+// A new program is taken once; one that dies again and again gives way to the one before it, one that lives long stays.
+func TestAnUpgradeThatDoesNotWorkIsTakenBack(t *testing.T) {
+	newFile := func(content string) string {
+		path := filepath.Join(t.TempDir(), "upgrade")
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	runs := func(k *keeper) string {
+		b := make([]byte, 16)
+		n, _ := k.binary.ReadAt(b, 0)
+		return string(b[:n])
+	}
+	old, err := copyBinary(newFile("old"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &keeper{system: true, binary: old}
+	path := newFile("bad")
+	k.upgrade(path)
+	if _, err := os.Stat(path); runs(k) != "bad" || err == nil {
+		t.Errorf("runs %q; the file: %v", runs(k), err)
+	}
+	k.upgrade(path) // there is none
+	k.upgrade(newFile("worse"))
+	if k.dropUpgrade(); runs(k) != "old" || k.proven != nil {
+		t.Errorf("runs %q", runs(k))
+	}
+	k.upgrade(newFile("good"))
+	k.keepUpgrade()
+	if k.dropUpgrade(); runs(k) != "good" {
+		t.Errorf("runs %q", runs(k))
+	}
+	k.upgrade(t.TempDir())
+	if runs(k) != "good" || k.proven != nil {
+		t.Errorf("a folder was run: %q", runs(k))
+	}
+	if err := k.binary.Close(); err != nil {
+		t.Error(err)
 	}
 }

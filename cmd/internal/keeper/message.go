@@ -17,6 +17,8 @@ const (
 const (
 	keeperName = "@spate-keeper"
 	workerName = "@spate-worker"
+	// binaryName is how the memory with the program is called.
+	binaryName = "spate-target"
 )
 
 // Config is what PID 1 tells the keeper, and the keeper each worker.

@@ -29,3 +29,6 @@ func (k *Keeper) Tell(Stage) error { return errLinux }
 
 // Close ends the conversation.
 func (k *Keeper) Close() error { return nil }
+
+// Upgrade is for Linux.
+func Upgrade(string) error { return errLinux }

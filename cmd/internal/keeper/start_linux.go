@@ -98,7 +98,7 @@ func copyBinary(path string) (*os.File, error) {
 		return nil, fmt.Errorf("copy the program: %w", err)
 	}
 	defer from.Close()
-	to, err := newMemfd("spate-target")
+	to, err := newMemfd(binaryName)
 	if err != nil {
 		return nil, err
 	}

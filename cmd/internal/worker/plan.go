@@ -2,7 +2,6 @@ package worker
 
 import (
 	"bufio"
-	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -100,20 +99,3 @@ func noticeText(n blockdev.Notice) string {
 	}
 	return fmt.Sprintf("write cache has room again: %d of %d MiB used", n.Used>>20, n.Max>>20)
 }
-
-// broken is a disk of which nothing is right any more.
-type broken struct {
-	size int64
-	why  error
-}
-
-func (b broken) Size() int64 { return b.size }
-func (b broken) BlockSizes() blockdev.BlockSizes {
-	return blockdev.BlockSizes{Minimum: 1, Preferred: 4096}
-}
-func (b broken) ReadOnly() bool                                  { return false }
-func (b broken) ReadAt(context.Context, []byte, int64) error     { return b.why }
-func (b broken) WriteAt(context.Context, []byte, int64) error    { return b.why }
-func (b broken) Trim(context.Context, int64, int64) error        { return b.why }
-func (b broken) WriteZeroes(context.Context, int64, int64) error { return b.why }
-func (b broken) Flush(context.Context) error                     { return b.why }

@@ -71,10 +71,11 @@ func TestEachStageHasItsPlaceInTheBootTimes(t *testing.T) {
 // Another root or another time stamp is another content.
 func TestContentIsNamedByRootAndTimestamp(t *testing.T) {
 	d := wire.Disk{Content: wire.Content{Root: [32]byte{31: 1}, Timestamp: 7}}
-	root, stamp := d, d
+	root, stamp, renamed := d, d, d
+	renamed.Name = "another name"
 	root.Content.Root[31]++
 	stamp.Content.Timestamp++
-	if below(d) == below(root) || below(d) == below(stamp) || below(d) != below(d) {
+	if below(d) == below(root) || below(d) == below(stamp) || below(d) != below(renamed) {
 		t.Error("contents are mixed up")
 	}
 }
