@@ -90,10 +90,12 @@ const (
 	uefiHTTP = "http://10.77.0.1:6980/ipxe/snponly.efi"
 )
 
+// pxe makes of iPXE's packet one of firmware.
+var pxe = map[uint8][]byte{77: nil, 175: nil}
+
 // What each client is told: who it is taken for, the boot file, the vendor class, and option 43.
 func TestEachClientIsRecognizedAndToldWhatItNeeds(t *testing.T) {
 	all := captures(t)
-	pxe := map[uint8][]byte{77: nil, 175: nil}
 	for _, c := range []struct {
 		name    string
 		from    string

@@ -126,6 +126,7 @@ func (l *leases) release(mac bootsvc.MAC, a netip.Addr, now time.Time) answer {
 		return silent("it gives back %s, which it does not hold", a)
 	}
 	o.State, o.Until = stateReleased, now
+	clear(l.full)
 	l.keep(*o)
 	return silent("it gives back %s", a)
 }

@@ -53,7 +53,9 @@ func number(a netip.Addr) uint32 {
 }
 
 func address(n uint32) netip.Addr {
-	return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, n)))
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], n)
+	return netip.AddrFrom4(b)
 }
 
 // Subnet is a network whose machines get addresses: the one of the interface, or one behind a relay agent.

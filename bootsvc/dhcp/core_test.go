@@ -26,14 +26,16 @@ func edit(t testing.TB, b []byte, do func(*dhcpv4.DHCPv4)) []byte {
 	return p.ToBytes()
 }
 
+// relayed makes a packet one that a relay agent sends on.
+func relayed(p *dhcpv4.DHCPv4) {
+	p.GatewayIPAddr, p.HopCount = net.IP{10, 88, 0, 254}, 1
+	p.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionRelayAgentInformation, []byte("\x01\x04port")))
+}
+
 // RFC 2131 section 4.1: relay agent, renewal, broadcast flag, machine without an address.
 func TestRepliesGoWhereTheMachineHearsThem(t *testing.T) {
 	all := captures(t)
 	mac := bootsvc.MAC{0x52, 0x54, 0, 0x77, 0, 1}
-	relayed := func(p *dhcpv4.DHCPv4) {
-		p.GatewayIPAddr, p.HopCount = net.IP{10, 88, 0, 254}, 1
-		p.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionRelayAgentInformation, []byte("\x01\x04port")))
-	}
 	renewing := func(addr net.IP) func(*dhcpv4.DHCPv4) {
 		return func(p *dhcpv4.DHCPv4) {
 			p.ClientIPAddr = addr

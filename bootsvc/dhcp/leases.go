@@ -48,12 +48,20 @@ type leases struct {
 	// reserved are the addresses of devices; looked up again for each question.
 	reserved map[netip.Addr]bool
 	bad      int // how many addresses are in quarantine
+	// full are the subnets without a free address in our share. It is emptied whenever something may have become free before its time.
+	full map[netip.Prefix]full
+}
+
+// full says until when a pool has no free address, and why.
+type full struct {
+	until time.Time
+	why   string
 }
 
 type cursor struct{ pool, offset int }
 
 func newLeases(cfg *Config, keep func(lease)) *leases {
-	return &leases{cfg: cfg, keep: keep, byAddr: map[netip.Addr]*lease{}, byMAC: map[bootsvc.MAC]*lease{}, fresh: map[netip.Prefix]cursor{}}
+	return &leases{cfg: cfg, keep: keep, byAddr: map[netip.Addr]*lease{}, byMAC: map[bootsvc.MAC]*lease{}, fresh: map[netip.Prefix]cursor{}, full: map[netip.Prefix]full{}}
 }
 
 // restore takes what the journal holds, in its order: later records count.
@@ -81,6 +89,7 @@ func (l *leases) put(n lease) *lease {
 }
 
 func (l *leases) drop(o *lease) {
+	clear(l.full)
 	delete(l.byAddr, o.Addr)
 	if o.State == stateDeclined {
 		l.bad--
@@ -130,13 +139,20 @@ func (l *leases) begin() {
 	if len(all) == len(l.reserved) && !slices.ContainsFunc(all, func(a netip.Addr) bool { return !l.reserved[a] }) {
 		return
 	}
+	clear(l.full)
 	l.reserved = make(map[netip.Addr]bool, len(all))
 	for _, a := range all {
 		l.reserved[a] = true
 	}
 }
 
-// free tells whether a machine may have an address as far as we know, and why not.
+// can tells whether a machine may have an address as far as we know.
+func (l *leases) can(q question, a netip.Addr, now time.Time) bool {
+	o := l.byAddr[a]
+	return q.subnet.usable(a, l.cfg.Addr) && (a == q.reserved || !l.reserved[a]) && (o == nil || !o.live(now) || o.MAC == q.mac && o.State != stateDeclined)
+}
+
+// free is can, with the reason why not.
 func (l *leases) free(q question, a netip.Addr, now time.Time) (string, bool) {
 	switch o := l.byAddr[a]; {
 	case !q.subnet.usable(a, l.cfg.Addr):
@@ -166,7 +182,7 @@ func (l *leases) offer(q question, now time.Time) answer {
 		because = "; its reservation cannot be used: " + why
 	}
 	if o := l.byMAC[q.mac]; o != nil && q.subnet.pooled(o.Addr) {
-		_, ok := l.free(q, o.Addr, now)
+		ok := l.can(q, o.Addr, now)
 		switch {
 		case ok && l.cfg.Share.owns(o.Addr):
 			return l.promise(q, o.Addr, hold, now, "it had this one before"+because)
@@ -176,14 +192,18 @@ func (l *leases) offer(q question, now time.Time) answer {
 		}
 	}
 	if w := q.wanted; w.IsValid() && q.subnet.pooled(w) && l.cfg.Share.owns(w) {
-		if _, ok := l.free(q, w, now); ok {
+		if l.can(q, w, now) {
 			return l.promise(q, w, hold, now, "it asks for this one"+because)
 		}
 	}
+	if f := l.full[q.subnet.Network]; now.Before(f.until) {
+		return answer{why: f.why + because, problem: true}
+	}
 	a, ok := l.next(q, now)
 	if !ok {
-		no := answer{why: l.usedUp(q.subnet, now) + because, problem: true}
-		return no
+		f := l.usedUp(q.subnet, now)
+		l.full[q.subnet.Network] = f
+		return answer{why: f.why + because, problem: true}
 	}
 	given := l.promise(q, a, hold, now, "it is free"+because)
 	given.problem = because != ""
@@ -214,7 +234,7 @@ func (l *leases) next(q question, now time.Time) (netip.Addr, bool) {
 		}
 		l.fresh[s.Network] = cursor{at.pool, at.offset + 1}
 		a := address(number(p.First) + uint32(at.offset))
-		if _, ok := l.free(q, a, now); ok && l.cfg.Share.owns(a) && l.byAddr[a] == nil {
+		if l.cfg.Share.owns(a) && l.byAddr[a] == nil && l.can(q, a, now) {
 			return a, true
 		}
 	}
@@ -223,10 +243,7 @@ func (l *leases) next(q question, now time.Time) (netip.Addr, bool) {
 	for _, p := range s.Pools {
 		for n := range p.size() {
 			a := address(number(p.First) + uint32(n))
-			if !l.cfg.Share.owns(a) {
-				continue
-			}
-			if _, ok := l.free(q, a, now); !ok {
+			if !l.cfg.Share.owns(a) || !l.can(q, a, now) {
 				continue
 			}
 			o := l.byAddr[a]
@@ -242,9 +259,10 @@ func (l *leases) next(q question, now time.Time) (netip.Addr, bool) {
 }
 
 // usedUp says why there is no address, and what to do.
-func (l *leases) usedUp(s *Subnet, now time.Time) string {
+func (l *leases) usedUp(s *Subnet, now time.Time) full {
+	until := now.Add(quarantine)
 	if len(s.Pools) == 0 {
-		return fmt.Sprintf("%s has no pool, and no address is reserved for this machine; add one of both to the farm file", s.Network)
+		return full{until, fmt.Sprintf("%s has no pool, and no address is reserved for this machine; add one of both to the farm file", s.Network)}
 	}
 	total, taken, bad, reserved := 0, 0, 0, 0
 	for _, p := range s.Pools {
@@ -254,7 +272,11 @@ func (l *leases) usedUp(s *Subnet, now time.Time) string {
 				continue
 			}
 			total++
-			switch o := l.byAddr[a]; {
+			o := l.byAddr[a]
+			if o != nil && o.live(now) && o.Until.Before(until) {
+				until = o.Until
+			}
+			switch {
 			case l.reserved[a]:
 				reserved++
 			case o == nil:
@@ -276,7 +298,7 @@ func (l *leases) usedUp(s *Subnet, now time.Time) string {
 	if reserved > 0 {
 		text += fmt.Sprintf(", %d reserved", reserved)
 	}
-	return text + fmt.Sprintf("; make the pool larger, or its lease shorter than %v", s.Lease)
+	return full{until, text + fmt.Sprintf("; make the pool larger, or its lease shorter than %v", s.Lease)}
 }
 
 // all gives what must outlive the program: everything but offers, those of the longest past first, so that what is restored from it
