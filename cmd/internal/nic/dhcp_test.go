@@ -173,7 +173,7 @@ func TestSilenceIsToldAndBorne(t *testing.T) {
 	if gap := p.now - last; gap < lastWait*3/4 || gap > lastWait*5/4 {
 		t.Errorf("the last delay is %v", gap)
 	}
-	if n := strings.Count(p.lines, "no answer from any DHCP server"); sent < 110 || sent > 160 || n < 20 || n > 70 {
+	if n := strings.Count(p.lines, "no answer from any DHCP server"); sent < 220 || sent > 300 || n < 20 || n > 70 {
 		t.Errorf("%d questions, %d lines", sent, n)
 	}
 }
