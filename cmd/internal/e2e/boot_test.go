@@ -68,7 +68,7 @@ func TestTwoMachinesSeeOnlyTheirOwnWrites(t *testing.T) {
 	if _, _, err := a.AwaitLine(vmlab.Within(t, toSystem), begin, "MARK settled state=running failed=[]"); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := a.RunAnew(vmlab.Within(t, seconds), "ls /root/mine.*"); err == nil {
+	if out, err := a.Run(vmlab.Within(t, seconds), "ls /root/mine.*"); err == nil {
 		t.Errorf("a has files of its last life:\n%s", out)
 	}
 	if out := b.MustRun(look, seconds); out != "b" {

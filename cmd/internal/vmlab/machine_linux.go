@@ -40,6 +40,8 @@ type Hardware struct {
 	ROM bool
 	// Reboot lets the machine start again when it resets itself; otherwise that is its end.
 	Reboot bool
+	// Screen gets all that the machine writes to its console, as it comes; nil: nobody does. It must not wait for long.
+	Screen io.Writer
 }
 
 // Machine is a machine that runs. Its methods may be called from any goroutine, those that return what the machine says to a
@@ -81,7 +83,7 @@ func (n *Network) BootOn(ctx context.Context, tap *Tap, h Hardware) (*Machine, e
 	if m.leave, err = vmtest.Place(ctx); err != nil {
 		return nil, err
 	}
-	if err := m.start(args); err != nil {
+	if err := m.start(args, h.Screen); err != nil {
 		m.leave()
 		return nil, fmt.Errorf("switch %s on: %w", h.Name, err)
 	}
@@ -154,8 +156,8 @@ func (h Hardware) firmware(dir string) ([]string, error) {
 		"-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+ovmf+code, "-drive", "if=pflash,format=raw,unit=1,file="+own), os.WriteFile(own, content, 0o600)
 }
 
-// start starts QEMU.
-func (m *Machine) start(args []string) (err error) {
+// start starts QEMU. The console is also written to screen, unless that is nil.
+func (m *Machine) start(args []string, screen io.Writer) (err error) {
 	m.cmd = exec.Command("qemu-system-x86_64", args...)
 	// Should we be killed, so is the machine.
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -183,7 +185,11 @@ func (m *Machine) start(args []string) (err error) {
 	if err := m.cmd.Start(); err != nil {
 		return err
 	}
-	go m.Read(out, m.cmd.Wait) // ends with QEMU, which Kill ends
+	var said io.Reader = out
+	if screen != nil {
+		said = io.TeeReader(out, screen)
+	}
+	go m.Read(said, m.cmd.Wait) // ends with QEMU, which Kill ends
 	return nil
 }
 
@@ -199,7 +205,10 @@ func (m *Machine) Type(text string) error {
 func (m *Machine) Press(ctx context.Context) error { return m.monitor.do(ctx, "system_powerdown") }
 
 // Reset presses the reset button. A machine without Reboot ends.
-func (m *Machine) Reset(ctx context.Context) error { return m.monitor.do(ctx, "system_reset") }
+func (m *Machine) Reset(ctx context.Context) error {
+	m.agent.reset()
+	return m.monitor.do(ctx, "system_reset")
+}
 
 // Run has a command line run by the shell in the system, and returns what it wrote. The system listens where it was
 // booted with spate.test=agent (vmtest.System). A status other than 0 is an error.
@@ -216,12 +225,6 @@ func (m *Machine) Run(ctx context.Context, line string) (out string, err error) 
 		return out, fmt.Errorf("%s: %w\n%s\nthe end of the console:\n%s", line, err, out, m.Tail())
 	}
 	return out, nil
-}
-
-// RunAnew is Run for a system that was started again: its shell says that it is there once more.
-func (m *Machine) RunAnew(ctx context.Context, line string) (out string, err error) {
-	m.agent.ready = false
-	return m.Run(ctx, line)
 }
 
 // Kill pulls the plug. The machine's place is free for another one.

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/spate-project/spate/cmd/internal/vmtest"
 )
 
 // monitor speaks QMP with QEMU (docs/interop/qmp-spec).
@@ -71,53 +73,56 @@ func deadline(ctx context.Context, f *os.File) (stop func()) {
 	return func() { after() }
 }
 
-// agent speaks with the shell on the second serial port.
+// agent speaks with the shell on the second serial port. The port is read all the time: UEFI firmware writes to it, too.
 type agent struct {
+	*vmtest.Console
 	file  *os.File
-	lines *bufio.Reader
-	ready bool // it has said that it is there
+	begin int  // number of the first line since the last start of the machine
+	ready bool // the shell has said since then that it is there
 }
 
-func newAgent(f *os.File) *agent { return &agent{file: f, lines: bufio.NewReader(f)} }
+func newAgent(f *os.File) *agent {
+	a := &agent{Console: vmtest.NewConsole(), file: f}
+	go a.Read(f, func() error { return nil }) // ends when the file is closed, or QEMU has ended
+	return a
+}
 
 func (a *agent) close() { _ = a.file.Close() }
+
+// reset forgets the shell of a machine that is about to start again.
+func (a *agent) reset() { a.begin, a.ready = a.Next(), false }
 
 func (a *agent) run(ctx context.Context, line string) (out string, err error) {
 	if strings.Contains(line, "\n") {
 		return "", errors.New("a command must be one line")
 	}
-	defer deadline(ctx, a.file)()
 	if !a.ready {
-		if out, _, err = a.until("MARK agent"); err != nil {
-			return out, errors.Join(fmt.Errorf("the system's shell does not answer: %w", err), context.Cause(ctx))
+		if _, a.begin, err = a.AwaitWhole(ctx, a.begin, "MARK agent"); err != nil {
+			return "", fmt.Errorf("the system's shell does not answer: %w", err)
 		}
 		a.ready = true
 	}
+	from := a.Next()
 	if _, err := fmt.Fprintln(a.file, line); err != nil {
 		return "", err
 	}
-	out, status, err := a.until("MARK status ")
+	last, next, err := a.AwaitWhole(ctx, from, status)
 	if err != nil {
-		return out, errors.Join(err, context.Cause(ctx))
+		next++ // there is no last line that does not count
 	}
-	if n, err := strconv.Atoi(status); err != nil || n != 0 {
-		return out, fmt.Errorf("it ended with status %s", status)
+	for _, l := range a.Lines(from, next-1) {
+		out += l.Text + "\n"
 	}
-	return strings.TrimSpace(out), nil
+	out = strings.TrimSpace(out)
+	if err != nil {
+		return out, err
+	}
+	_, number, _ := strings.Cut(last.Text, status)
+	if n, err := strconv.Atoi(number); err != nil || n != 0 {
+		return out, fmt.Errorf("it ended with status %s", number)
+	}
+	return out, nil
 }
 
-// until reads lines until one begins with mark, and returns what follows it there.
-func (a *agent) until(mark string) (before, rest string, err error) {
-	var b strings.Builder
-	for {
-		line, err := a.lines.ReadString('\n')
-		if err != nil {
-			return b.String(), "", err
-		}
-		line = strings.TrimRight(line, "\r\n")
-		if rest, ok := strings.CutPrefix(line, mark); ok {
-			return b.String(), rest, nil
-		}
-		b.WriteString(line + "\n")
-	}
-}
+// status is what the shell says after each command, before its status and the end of the line.
+const status = "MARK status "

@@ -210,6 +210,15 @@ func (c *Console) MarkAt(ctx context.Context, prefix string) (Line, error) {
 // AwaitLine waits for a line that holds what, at the earliest the one with number from, and returns it with the number
 // of the one after it. A line that is not complete yet counts, but next is its own number then. Trouble of the machine is no error here.
 func (c *Console) AwaitLine(ctx context.Context, from int, what string) (found Line, next int, err error) {
+	return c.awaitLine(ctx, from, what, true)
+}
+
+// AwaitWhole is AwaitLine for complete lines only.
+func (c *Console) AwaitWhole(ctx context.Context, from int, what string) (found Line, next int, err error) {
+	return c.awaitLine(ctx, from, what, false)
+}
+
+func (c *Console) awaitLine(ctx context.Context, from int, what string, part bool) (found Line, next int, err error) {
 	found, err = c.await(ctx, fmt.Sprintf("%q", what), func() (Line, bool, error) {
 		for i := from; i < len(c.lines); i++ {
 			if strings.Contains(c.lines[i].Text, what) {
@@ -218,7 +227,7 @@ func (c *Console) AwaitLine(ctx context.Context, from int, what string) (found L
 			}
 		}
 		next = len(c.lines)
-		return c.part, strings.Contains(c.part.Text, what), nil
+		return c.part, part && strings.Contains(c.part.Text, what), nil
 	})
 	return found, next, err
 }
@@ -228,6 +237,14 @@ func (c *Console) Next() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.lines)
+}
+
+// Lines are the complete lines from the one with number from to that before number to.
+func (c *Console) Lines(from, to int) []Line {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	to = min(to, len(c.lines))
+	return append([]Line(nil), c.lines[min(from, to):to]...)
 }
 
 // AwaitProblem waits until the machine complains, and returns how.
