@@ -60,6 +60,26 @@ func KernelAttached(index uint32) bool {
 	return err == nil
 }
 
+// ReleaseKernel ends a device whose process has died, and returns when it has ended. What is in flight there fails.
+func ReleaseKernel(index uint32) error {
+	if err := (netlinkKernel{}).disconnect(index); err != nil {
+		return fmt.Errorf("release %s: %w", deviceName(index), err)
+	}
+	for range releaseLooks {
+		if !KernelAttached(index) {
+			return nil
+		}
+		time.Sleep(releaseLook)
+	}
+	return fmt.Errorf("release %s: somebody still holds it open", deviceName(index))
+}
+
+// The kernel ends a device some time after it was told to.
+const (
+	releaseLooks = 200
+	releaseLook  = 10 * time.Millisecond
+)
+
 // KernelIndex reads auto, nbdN or /dev/nbdN.
 func KernelIndex(s string) (uint32, error) {
 	if s == "auto" {

@@ -19,6 +19,9 @@ func ResumeKernel(Device, KernelOptions) (*KernelDevice, error) { return nil, er
 // KernelAttached tells whether a device is attached; there is none.
 func KernelAttached(uint32) bool { return false }
 
+// ReleaseKernel is for Linux.
+func ReleaseKernel(uint32) error { return errNoKernel }
+
 // KernelIndex is for Linux.
 func KernelIndex(string) (uint32, error) { return 0, errNoKernel }
 

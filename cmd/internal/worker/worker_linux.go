@@ -169,6 +169,7 @@ func (w *worker) tryLogIn(ctx context.Context, lease nic.Lease) (*agent.Attachme
 
 // disk puts the write cache over what the servers serve: the first time a new one, later what is there.
 func (w *worker) disk(a *agent.Attachment) (*blockdev.WriteCache, error) {
+	w.post.Reach(keeper.LoggedIn)
 	told := a.Disk.Disk()
 	kept := blockdev.Kept{Data: w.post.Data, Map: w.post.Map, Below: below(told)}
 	notice := func(n blockdev.Notice) { w.post.Say(noticeKind(n), noticeText(n)) }
@@ -179,7 +180,13 @@ func (w *worker) disk(a *agent.Attachment) (*blockdev.WriteCache, error) {
 		}
 		return blockdev.RecoverWriteCache(a.Device(), kept, notice)
 	}
-	w.post.Reach(keeper.LoggedIn)
+	// A device that is there without our having kept so is a dead keeper's, with a write cache that is lost: what its users
+	// hold must not be mixed with what comes.
+	if blockdev.KernelAttached(w.state.Index) {
+		if err := blockdev.ReleaseKernel(w.state.Index); err != nil {
+			return nil, err
+		}
+	}
 	l := &w.post.Config.Line
 	c, err := blockdev.NewKeptWriteCache(a.Device(), cacheSize(l.CacheBytes, l.CachePercent, memTotal()), kept, notice)
 	if err != nil {
@@ -207,8 +214,8 @@ func (w *worker) serve(ctx context.Context, a *agent.Attachment, c *blockdev.Wri
 // show serves one connection with the kernel.
 func (w *worker) show(ctx context.Context, a *agent.Attachment, d blockdev.Device) error {
 	o := blockdev.KernelOptions{Index: w.state.Index, Options: blockdev.Options{Memory: inFlight}}
-	take, resumed := blockdev.AttachKernel, blockdev.KernelAttached(o.Index)
-	if resumed {
+	take := blockdev.AttachKernel
+	if blockdev.KernelAttached(o.Index) {
 		take = blockdev.ResumeKernel
 	}
 	n, err := take(d, o)
@@ -219,7 +226,7 @@ func (w *worker) show(ctx context.Context, a *agent.Attachment, d blockdev.Devic
 		if err := n.Tune(); err != nil {
 			w.post.Say(keeper.Problem, "queue of "+n.Path()+": "+err.Error())
 		}
-		if !resumed && a != nil {
+		if a != nil { // the last worker may have died before it could say so
 			w.post.Reach(keeper.Attached)
 			t := w.state.Disk
 			w.post.Ready(keeper.Disk{Device: n.Path(), Size: t.Size, VDisk: t.Name, Version: t.Number, Server: a.Server()})
