@@ -13,6 +13,7 @@ import (
 	"github.com/spate-project/spate/cmd/internal/keeper"
 	"github.com/spate-project/spate/cmd/internal/keyfile"
 	"github.com/spate-project/spate/cmd/internal/nic"
+	"github.com/spate-project/spate/stream"
 	"github.com/spate-project/spate/stream/secure"
 	"github.com/spate-project/spate/stream/wire"
 
@@ -143,6 +144,10 @@ func (w *worker) logIn(ctx context.Context, lease nic.Lease) (*agent.Attachment,
 		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
+		}
+		var denied *stream.DeniedError
+		if errors.As(err, &denied) {
+			err = errors.New("every server refuses") // each with its reason, in a line above
 		}
 		w.post.Say(keeper.Problem, fmt.Sprintf("log-in: %v; trying again in %d s", err, int(delay.Seconds())))
 		select {
