@@ -44,7 +44,7 @@ collections:
 
 Then a device of that collection boots it over the network, where a server runs the boot services; spate explain DEVICE says
 what it will get.
-`, filepath.Dir(r.Path), r.Name, r.Name)
+`, b.storePath(), r.Name, r.Name)
 }
 
 type buildJSON struct {
@@ -62,4 +62,13 @@ func (b *build) json() buildJSON {
 		versionJSON: summaryJSON(&b.result.Summary), Kernel: b.kernel.Version, Modules: len(b.report.Modules),
 		Accounts: append([]string{}, b.findings.Accounts...), SSH: b.findings.Keys, Notes: append([]string{}, b.findings.Notes...), Seconds: b.result.Seconds,
 	}
+}
+
+// storePath is the store as the farm file names it.
+func (b *build) storePath() string {
+	dir, err := filepath.Abs(filepath.Dir(b.result.Path))
+	if err != nil {
+		return filepath.Dir(b.result.Path)
+	}
+	return dir
 }

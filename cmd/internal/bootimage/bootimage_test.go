@@ -14,6 +14,7 @@ import (
 
 	"github.com/cavaliergopher/cpio"
 
+	"github.com/spate-project/spate/cmd/internal/bootimage/fakekernel"
 	"github.com/spate-project/spate/cmd/internal/bootimage/modules"
 )
 
@@ -177,7 +178,7 @@ func TestEverythingThatIsMissingIsNamedAtOnce(t *testing.T) {
 	}
 	for text, o := range map[string]Options{
 		"either a folder":              {},
-		"needs shared libraries":       {Modules: dir, Init: writeTemp(t, elfFile("", true))},
+		"needs shared libraries":       {Modules: dir, Init: writeTemp(t, fakekernel.Program(true))},
 		"is not a program for Linux":   {Modules: dir, Init: writeTemp(t, []byte("#!/bin/sh\n"))},
 		"say where it is with --init":  {Modules: dir},
 		"has no kernel modules":        {Modules: t.TempDir(), Init: program(t)},

@@ -4,8 +4,6 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
-	"debug/elf"
-	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,42 +12,14 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
+
+	"github.com/spate-project/spate/cmd/internal/bootimage/fakekernel"
 )
 
 const version = "6.1.0-9-test"
 
-// elfFile makes an ELF file with a section .modinfo. With interpreter it is a program that needs shared libraries.
-func elfFile(modinfo string, interpreter bool) []byte {
-	names := "\x00.modinfo\x00.shstrtab\x00"
-	var b bytes.Buffer
-	h := elf.Header64{Type: uint16(elf.ET_REL), Machine: uint16(elf.EM_X86_64), Version: 1, Ehsize: 64, Phentsize: 56, Shentsize: 64, Shnum: 3, Shstrndx: 2}
-	copy(h.Ident[:], "\x7fELF\x02\x01\x01")
-	at := uint64(64)
-	if interpreter {
-		h.Phoff, h.Phnum = at, 1
-		at += 56
-	}
-	h.Shoff = at + uint64(len(modinfo)+len(names))
-	_ = binary.Write(&b, binary.LittleEndian, h)
-	if interpreter {
-		_ = binary.Write(&b, binary.LittleEndian, elf.Prog64{Type: uint32(elf.PT_INTERP)})
-	}
-	b.WriteString(modinfo + names)
-	for _, s := range []elf.Section64{
-		{},
-		{Name: 1, Type: uint32(elf.SHT_PROGBITS), Off: at, Size: uint64(len(modinfo))},
-		{Name: 10, Type: uint32(elf.SHT_STRTAB), Off: at + uint64(len(modinfo)), Size: uint64(len(names))},
-	} {
-		_ = binary.Write(&b, binary.LittleEndian, s)
-	}
-	return b.Bytes()
-}
-
 // module makes a module that says these things of itself.
-func module(fields ...string) []byte {
-	fields = append(fields, "vermagic="+version+" SMP mod_unload ")
-	return append(elfFile(strings.Join(fields, "\x00")+"\x00", false), signature...)
-}
+func module(fields ...string) []byte { return fakekernel.Module(version, fields...) }
 
 func packed(how string, content []byte) []byte {
 	var b bytes.Buffer
@@ -139,7 +109,7 @@ func write(t *testing.T, path string, content []byte) {
 func program(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "spate-target")
-	write(t, path, elfFile("", false))
+	write(t, path, fakekernel.Program(false))
 	return path
 }
 

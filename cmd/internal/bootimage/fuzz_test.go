@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"testing"
+
+	"github.com/spate-project/spate/cmd/internal/bootimage/fakekernel"
 )
 
 // Whatever a package's bytes are: no member is longer than the file, and it comes to an end.
@@ -42,7 +44,7 @@ func FuzzAr(f *testing.F) {
 
 func FuzzModinfo(f *testing.F) {
 	f.Add(module("depends=a,b", "softdep=pre: c post: d", "alias=pci:x*", "firmware=x/y"))
-	f.Add(elfFile("", false))
+	f.Add(fakekernel.Program(false))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		info, err := readModinfo(b)
 		if err != nil && !errors.Is(err, errModule) {

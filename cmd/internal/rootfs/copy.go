@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 )
 
 // volatile are the folders whose contents belong to a running system.
@@ -65,19 +64,21 @@ func (f Folder) Measure(ctx context.Context) (bytes, files int64, err error) {
 		if err != nil {
 			return nil // it went away
 		}
-		st, ok := fi.Sys().(*syscall.Stat_t)
-		if ok && !d.IsDir() && st.Nlink > 1 {
-			at := [2]uint64{uint64(st.Dev), st.Ino}
-			if seen[at] {
+		id, several, size, ok := inode(fi)
+		if several && !d.IsDir() {
+			if seen[id] {
 				return nil
 			}
-			seen[at] = true
+			seen[id] = true
 		}
 		files++
-		if ok && d.Type().IsRegular() {
-			bytes += st.Blocks * 512
-		} else {
+		switch {
+		case !d.Type().IsRegular():
 			bytes += blockSize
+		case ok:
+			bytes += size
+		default:
+			bytes += fi.Size() + blockSize
 		}
 		return nil
 	})

@@ -9,12 +9,14 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"time"
 )
 
 // endTime is how long a program that was asked to end may take: mmdebstrap removes what it made.
 const endTime = 30 * time.Second
+
+// drainTime is how long after its end a program's words are waited for.
+const drainTime = time.Second
 
 // command is a program to run.
 type command struct {
@@ -34,8 +36,8 @@ func (c command) run(ctx context.Context) error {
 	cmd.Dir, cmd.Stdin = c.dir, c.input
 	cmd.Env = append(os.Environ(), append(c.env, "LC_ALL=C", "PATH="+searchPath())...)
 	// A group of its own: Ctrl-C on the terminal comes to us only, and we interrupt all of them, once.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
+	ownGroup(cmd)
+	cmd.Cancel = func() error { return interrupt(cmd) }
 	cmd.WaitDelay = endTime
 	read, write, err := os.Pipe()
 	if err != nil {
@@ -48,13 +50,13 @@ func (c command) run(ctx context.Context) error {
 		return errors.Join(err, closeErr)
 	}
 	said := make(chan string, 1)
-	go func() { said <- listen(read, c.line) }() // ends when the last program that can write has ended; we wait below
+	go func() { said <- listen(read, c.line) }() // ends when no program can write any more, or by the deadline; we wait below
 	err = cmd.Wait()
-	if err != nil {
-		read.Close() // what is left of a killed program may hold the other end
-	}
+	// What is written is read; a program that another one has left behind may hold the other end for ever.
+	err = errors.Join(err, read.SetReadDeadline(time.Now().Add(drainTime)))
 	words := <-said
 	if ctx.Err() != nil {
+		killGroup(cmd) // those that took no notice
 		return ctx.Err()
 	}
 	if err != nil {
