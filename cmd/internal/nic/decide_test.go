@@ -181,7 +181,7 @@ func TestTheSystemIsToldToLeaveTheAddressAlone(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"net-eth0.conf":                                  "IPV4BROADCAST='192.0.2.127'\nIPV4NETMASK='255.255.255.128'\nIPV4GATEWAY='192.0.2.1'\nIPV4DNS0='192.0.2.2'\nIPV4DNS1='0.0.0.0'\nHOSTNAME='box'\n",
-		"systemd/network/zz-spate.network":               "PermanentMACAddress=52:54:00:00:00:0a\n",
+		"systemd/network/zz-spate.network":               "\nMACAddress=52:54:00:00:00:0a\n",
 		"systemd/network/10-lan.network.d/spate.conf":    "KeepConfiguration=yes\n",
 		"NetworkManager/conf.d/spate.conf":               "match-device=mac:52:54:00:00:00:0a\nkeep-configuration=yes\n",
 		"spate/resolv.conf":                              "nameserver 192.0.2.2\n",

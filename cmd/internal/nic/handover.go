@@ -120,7 +120,7 @@ func (l Lease) networkd() []byte {
 	fmt.Fprintf(&b, `# The root file system of this machine comes over this card (spate-target).
 # This file counts when no other one names the card.
 [Match]
-PermanentMACAddress=%s
+MACAddress=%s
 Type=ether
 
 [Network]
