@@ -41,8 +41,8 @@ func newVdiskBuildCommand() *cobra.Command {
 
 --from DIR takes a folder with a system in it: a chroot, an unpacked container, or / of this machine. It needs a kernel with
 its modules in it, of which the newest is taken unless --kernel-version names another. The folder is copied and never
-changed; what is in its proc, sys, dev, run and tmp, and what --exclude names, is left out. Nothing in the copy is mended:
-what will be noticed at boot, such as disks in its fstab, is said at the end.
+changed; what is in its proc, sys, dev, run and tmp, and what --exclude names, is left out; a file
+system that is mounted elsewhere in it is copied too. Nothing in the copy is mended: what will be noticed at boot, such as disks in its fstab, is said at the end.
 
 --mmdebstrap SUITE installs Debian: systemd, a kernel, the network by DHCP, name resolution, what --include names, and an SSH
 server when there is a key. It is set up as a system of which there are many: no host name and no machine-id of its own, the
@@ -90,7 +90,7 @@ func (f *buildFlags) add(c *cobra.Command) {
 	s.StringVar(&f.kernelVersion, "kernel-version", "", "which kernel of the folder (default: the newest)")
 	s.StringVar(&f.kernel, "kernel-package", "", "package of the kernel to install (default: "+rootfs.StandardKernel()+")")
 	s.StringSliceVar(&f.include, "include", nil, "further packages to install")
-	s.StringArrayVar(&f.mirrors, "mirror", nil, "where packages come from, as mmdebstrap takes it (default: where this machine has its own from)")
+	s.StringArrayVar(&f.mirrors, "mirror", nil, "where packages come from, as mmdebstrap takes it (default: where this machine has its own from, if that is this suite, else Debian's mirrors)")
 	s.StringArrayVar(&f.omit, "exclude", nil, "file or folder that is not copied, as a path from the root folder on")
 	s.StringVar(&f.passwordFile, "root-password-file", "", "file with the password of root in its first line")
 	s.StringVar(&f.keyFile, "ssh-key", "", "file with public SSH keys, with which root may log in")

@@ -15,7 +15,8 @@ import (
 type Debian struct {
 	// Suite is its release, such as bookworm.
 	Suite string
-	// Mirrors are where the packages come from, as mmdebstrap takes them; none: where this machine has its own from.
+	// Mirrors are where the packages come from, as mmdebstrap takes them; none: where this machine has its own from,
+	// if that is the same suite, else Debian's mirrors.
 	Mirrors []string
 	// Kernel is the package that brings the kernel; empty: StandardKernel.
 	Kernel string
@@ -73,9 +74,13 @@ func (d Debian) packages() []string {
 
 // Make makes the root folder in dir, which is there and empty. line gets what mmdebstrap says, as it goes.
 func (d Debian) Make(ctx context.Context, dir string, line func(string)) error {
+	mirrors := d.Mirrors
+	if len(mirrors) == 0 {
+		mirrors = ownSources("/etc/apt", d.Suite)
+	}
 	c := command{
 		name: look(toolMmdebstrap.Program),
-		args: slices.Concat([]string{"--mode=root", "--variant=minbase", "--format=directory", "--include=" + strings.Join(d.packages(), ","), d.Suite, dir}, d.Mirrors),
+		args: slices.Concat([]string{"--mode=root", "--variant=minbase", "--format=directory", "--include=" + strings.Join(d.packages(), ","), d.Suite, dir}, mirrors),
 		env:  []string{"INITRD=No", "DEBIAN_FRONTEND=noninteractive"}, // the kernel's package makes no initramfs
 		line: line,
 	}
