@@ -16,7 +16,7 @@ lost. A program that does not work gives way to the one before it; the kernel's
 log tells. The boot image is not changed: after a reboot its program runs again.
 
 Exit status: 0 the new program is taken, 1 it is not.`,
-		Example: "  spate-target upgrade /root/spate-target.new",
+		Example: "  spate-target upgrade ./spate-target.new",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			return keeper.Upgrade(args[0])
