@@ -61,7 +61,9 @@ type Options struct {
 	Line func(string)
 	// NoClock leaves out the time of the day at the beginning of lines, where whoever shows them has one.
 	NoClock bool
-	Remote  remote.Options
+	// Wrap, if not nil, gets the socket and gives the one to be used.
+	Wrap   func(udp.Conn) udp.Conn
+	Remote remote.Options
 }
 
 // Attach logs in and returns when a server serves the vDisk. It waits for ever
@@ -95,6 +97,9 @@ func Start(ctx context.Context, o Options) (*Attachment, error) {
 	conn, err := listen(l.servers)
 	if err != nil {
 		return nil, fmt.Errorf("open a UDP socket: %w", err)
+	}
+	if o.Wrap != nil {
+		conn = o.Wrap(conn)
 	}
 	a := &Attachment{
 		where: o.Where, asked: o.Login.VDisk, remote: o.Remote, line: line,

@@ -21,8 +21,9 @@ type Link struct {
 	resolv string
 	state  string
 
-	mu    sync.Mutex // guards lease
+	mu    sync.Mutex // guards lease and way
 	lease Lease
+	way   way
 
 	// What follows belongs to Up, and then to Run.
 	client *client
@@ -62,7 +63,7 @@ func Up(ctx context.Context, w Want, line func(string)) (*Link, error) {
 
 // Adopt goes on with the card of an agent that has died; of w only the files count. Nothing is sent before the lease must be renewed.
 func Adopt(lease Lease, w Want, line func(string)) *Link {
-	l := &Link{line: line, lease: lease, resolv: w.ResolvConf, state: w.StateFile}
+	l := &Link{line: line, lease: lease, way: wayOf(lease, state{}), resolv: w.ResolvConf, state: w.StateFile}
 	l.newClient(lease)
 	return l
 }
@@ -124,7 +125,7 @@ func (l *Link) set(lease Lease) {
 	if reflect.DeepEqual(l.lease, lease) {
 		return
 	}
-	l.lease = lease
+	l.lease, l.way = lease, wayOf(lease, state{})
 	if b, err := json.Marshal(lease); err == nil && l.state != "" {
 		_ = os.MkdirAll(filepath.Dir(l.state), 0o755)
 		_ = write(l.state, b, 0o644) // it is for the hand-over, which says what it misses

@@ -182,6 +182,9 @@ func (l *Link) check(k *keeper, blind bool) repair {
 		r.next = min(r.next, now()+repairAfter)
 	}
 	l.set(k.lease)
+	l.mu.Lock()
+	l.way = wayOf(k.lease, s)
+	l.mu.Unlock()
 	if r.up {
 		err = setUp(r.index)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/spate-project/spate/cmd/internal/nic"
 	"github.com/spate-project/spate/stream"
 	"github.com/spate-project/spate/stream/secure"
+	"github.com/spate-project/spate/stream/udp"
 	"github.com/spate-project/spate/stream/wire"
 
 	crand "crypto/rand"
@@ -71,7 +72,7 @@ func (w *worker) run(ctx context.Context, fail context.CancelCauseFunc) error {
 	}
 	// Ends with ctx, which ends with the process; a card that is not looked after any more is a reason for another one.
 	go func() { fail(fmt.Errorf("network: %w", link.Run(ctx))) }()
-	a, err := w.logIn(ctx, link.Lease())
+	a, err := w.logIn(ctx, link)
 	if err != nil {
 		return err
 	}
@@ -136,9 +137,9 @@ const (
 )
 
 // logIn returns when a server serves. Nothing but the end of ctx ends it before.
-func (w *worker) logIn(ctx context.Context, lease nic.Lease) (*agent.Attachment, error) {
+func (w *worker) logIn(ctx context.Context, link *nic.Link) (*agent.Attachment, error) {
 	for delay := firstRetry; ; delay = min(2*delay, lastRetry) {
-		a, err := w.tryLogIn(ctx, lease)
+		a, err := w.tryLogIn(ctx, link)
 		if err == nil {
 			return a, nil
 		}
@@ -157,9 +158,9 @@ func (w *worker) logIn(ctx context.Context, lease nic.Lease) (*agent.Attachment,
 	}
 }
 
-func (w *worker) tryLogIn(ctx context.Context, lease nic.Lease) (*agent.Attachment, error) {
+func (w *worker) tryLogIn(ctx context.Context, link *nic.Link) (*agent.Attachment, error) {
 	l := &w.post.Config.Line
-	login := agent.Login{Servers: l.Servers, FarmKey: l.FarmKey, VDisk: l.VDisk, MAC: lease.MAC, Key: w.state.Key, Program: w.post.Config.Program}
+	login := agent.Login{Servers: l.Servers, FarmKey: l.FarmKey, VDisk: l.VDisk, MAC: link.Lease().MAC, Key: w.state.Key, Program: w.post.Config.Program}
 	if d := w.state.Disk; d != nil { // the version that is attached, whatever is the newest now
 		login.VDisk = fmt.Sprintf("%s@%d", d.Name, d.Number)
 	}
@@ -169,6 +170,9 @@ func (w *worker) tryLogIn(ctx context.Context, lease nic.Lease) (*agent.Attachme
 	return agent.Attach(ctx, agent.Options{
 		Login: login, Where: deviceOf(w.state.Index), Remote: caches(memTotal()), NoClock: true,
 		Line: func(s string) { w.post.Say(keeper.Line, s) },
+		Wrap: func(c udp.Conn) udp.Conn {
+			return udp.Bypass(c, udp.BypassOptions{Hop: link.Hop, Note: func(s string) { w.post.Say(keeper.Line, s) }})
+		},
 	})
 }
 
