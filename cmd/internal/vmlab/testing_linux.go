@@ -194,6 +194,9 @@ func (l *Lab) Farm(o FarmOptions) *Farm {
 // farmPatience is how long the servers may take to be ready.
 const farmPatience = 30 * time.Second
 
+// For is the same machine for a test within the test.
+func (g *Guest) For(t testing.TB) *Guest { return &Guest{g.Machine, t} }
+
 // DHCP starts somebody else's DHCP server; it ends with the test.
 func (l *Lab) DHCP(more ...string) {
 	l.t.Helper()
