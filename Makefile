@@ -93,3 +93,11 @@ FORCE:
 
 .PHONY: FORCE help build run chaos chaos-check bench bench-boot demo-check test short fmt vet lint race plain system e2e timed sim fuzz cover generate
 .DEFAULT_GOAL := help
+
+run-vm: build build/vmdemo ## two servers and a machine that PXE-boots from them, its console live while servers die; FOR=60s ends by itself
+	@build/vmdemo -bin build -dir build/run-vm $(if $(FOR),-for $(FOR))
+
+build/vmdemo: FORCE
+	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o build/vmdemo ./cmd/internal/vmdemo
+
+.PHONY: run-vm
