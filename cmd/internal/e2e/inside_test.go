@@ -47,11 +47,11 @@ func TestAMachineGoesOnWhateverIsDoneInsideIt(t *testing.T) {
 // dies: everything is written in the end, and is what was written.
 func TestAMachineUnderMemoryPressureSurvivesAFailover(t *testing.T) {
 	l, f := withFarm(t, vmlab.FarmOptions{WriteCache: "ram:256M"})
-	m := l.Boot(vmlab.Hardware{Memory: 768})
+	m := l.Boot(vmlab.Hardware{Memory: 1024})
 	settles(t, m)
 	remember(t, m)
-	// Files in memory that take a third of it, and a file on the disk that is rewritten with more than all of it.
-	m.MustRun("head -c 256M /dev/zero > /dev/shm/hog", seconds)
+	// Files in memory that take a fifth of it, and a file on the disk that is rewritten with more than all of it.
+	m.MustRun("head -c 192M /dev/zero > /dev/shm/hog", seconds)
 	m.MustRun("(for i in $(seq 12); do head -c 100M /dev/urandom | tee /root/hog | sha256sum > /run/hog; sync; done; echo done > /run/hogged) > /dev/null 2>&1 &", seconds)
 	victim, _, err := f.Serving(vmlab.Within(t, seconds), m.MAC)
 	if err != nil {

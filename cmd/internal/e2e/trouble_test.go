@@ -57,9 +57,12 @@ var scriptLine = regexp.MustCompile(`http://([0-9.]+):[0-9]+/script/\S*\.\.\. ok
 func bootsThrough(t *testing.T, l *vmlab.Lab, f *vmlab.Farm, what trouble, after time.Duration) {
 	m := l.Boot(vmlab.Hardware{})
 	defer m.Kill()
-	line := m.WaitLine("/script/", toInit)
+	line, _, err := m.AwaitWhole(vmlab.Within(t, toInit), 0, strings.ReplaceAll(m.MAC, ":", "-")+"... ok")
+	if err != nil {
+		t.Fatal(err)
+	}
 	<-time.After(after) // the moment is what is tested
-	victim := servedBy(t, f, m, line.Text)
+	victim, running := servedBy(t, f, m, line.Text)
 	t.Logf("%s is %s %.2f s after power-on", victim.Name, what.name, m.Uptime().Seconds())
 	if err := what.make(t, victim); err != nil {
 		t.Fatal(err)
@@ -76,6 +79,13 @@ func bootsThrough(t *testing.T, l *vmlab.Lab, f *vmlab.Farm, what trouble, after
 	if err != nil {
 		t.Fatal(err)
 	}
+	if running { // it tells what it has seen with its status, every 10 s at least
+		for limit := vmlab.Within(t, seconds); target.Failovers == 0 && limit.Err() == nil; {
+			if _, target, err = f.Serving(limit, m.MAC, server); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	t.Logf("%s serves it; longest pause %v, %d failovers", server.Name, target.Pause.Round(time.Millisecond), target.Failovers)
 	if target.Pause > what.pause {
 		t.Errorf("the longest pause of a read was %v; at most %v", target.Pause, what.pause)
@@ -83,8 +93,9 @@ func bootsThrough(t *testing.T, l *vmlab.Lab, f *vmlab.Farm, what trouble, after
 	m.Healthy()
 }
 
-// servedBy is the server that serves a machine now; before its log-in, the one that it had its script from.
-func servedBy(t *testing.T, f *vmlab.Farm, m *vmlab.Guest, line string) *vmlab.Server {
+// servedBy is the server that serves a machine now; before its log-in, the one that it had its script from, and running
+// is false.
+func servedBy(t *testing.T, f *vmlab.Farm, m *vmlab.Guest, line string) (server *vmlab.Server, running bool) {
 	t.Helper()
 	for _, s := range f.Servers {
 		target, err := s.Target(t.Context(), m.MAC)
@@ -92,17 +103,17 @@ func servedBy(t *testing.T, f *vmlab.Farm, m *vmlab.Guest, line string) *vmlab.S
 			t.Fatal(err)
 		}
 		if target != nil {
-			return s
+			return s, true
 		}
 	}
 	from := scriptLine.FindStringSubmatch(line)
 	for _, s := range f.Servers {
 		if from != nil && s.Link.Addr.String() == from[1] {
-			return s
+			return s, false
 		}
 	}
 	t.Fatalf("no server has sent the script: %q", line)
-	return nil
+	return nil, false
 }
 
 // moment draws when a trouble comes.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -44,6 +45,23 @@ func Missing() error {
 		}
 	}
 	return errors.Join(all...)
+}
+
+// MissingPackages are the Debian packages that the lab takes and this computer has not.
+func MissingPackages() []string {
+	missing := vmtest.MissingPackages()
+	for _, t := range tools {
+		if _, err := exec.LookPath(t.program); err != nil {
+			missing = append(missing, t.debianPackage)
+		}
+	}
+	for _, f := range files {
+		if _, err := os.Stat(f.path); err != nil && f.debianPackage != "" {
+			missing = append(missing, f.debianPackage)
+		}
+	}
+	slices.Sort(missing)
+	return slices.Compact(missing)
 }
 
 // Enclose runs this program again with the same arguments in a network namespace of its own, and returns its exit status.
