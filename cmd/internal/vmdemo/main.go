@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -21,6 +22,8 @@ const clockCommand = "clock"
 
 // diskVariable tells the process in the namespace where the vDisk lies that was made outside.
 const diskVariable = "SPATE_VMDEMO_DISK"
+
+const tunDevice = "/dev/net/tun"
 
 // standardLength is how long the show goes on where no person watches.
 const standardLength = time.Minute
@@ -66,10 +69,28 @@ func start(ctx context.Context) (status int, err error) {
 		}
 		return 0, show(ctx, o, disk)
 	}
-	if err := vmlab.Missing(); err != nil {
-		return 1, fmt.Errorf("a machine cannot be shown here:\n%w\nOn Debian, as root, .ci/run installs all of it", err)
+	if err := missing(); err != nil {
+		return 1, err
 	}
 	return outside(ctx, o)
+}
+
+// missing names all that this computer lacks for the show.
+func missing() error {
+	var lines []string
+	if list := vmlab.MissingPackages(); len(list) > 0 {
+		lines = append(lines, "Debian packages: apt-get install "+strings.Join(list, " "))
+	}
+	if os.Getuid() != 0 {
+		lines = append(lines, "root, who alone makes network namespaces and a root file system: run it as root")
+	}
+	if _, err := os.Stat(tunDevice); err != nil {
+		lines = append(lines, "the network cable of a virtual machine: "+err.Error())
+	}
+	if lines == nil {
+		return vmlab.Missing()
+	}
+	return fmt.Errorf("this takes what is not here:\n  %s", strings.Join(lines, "\n  "))
 }
 
 // outside makes what takes the computer's own network, and runs the rest in one of its own.
@@ -89,7 +110,10 @@ func outside(ctx context.Context, o options) (status int, err error) {
 	if err := os.Setenv(diskVariable, disk); err != nil {
 		return 1, err
 	}
-	status, _, err = vmlab.Enclose()
+	status, inside, err := vmlab.Enclose()
+	if inside { // we were started in a namespace
+		return 0, show(ctx, o, disk)
+	}
 	return status, err
 }
 

@@ -23,7 +23,8 @@ type record struct {
 	mu                 sync.Mutex // guards what follows
 	boots              int
 	root, login, clock time.Duration // from power-on, of the first boot; 0: not yet
-	now, before        clock.Report  // of this boot, and the sums of those before it
+	now, before        clock.Report  // of this run of the clock, and the sums of those before it
+	last               time.Duration // when the newest of them came
 	slowest            time.Duration // read that the system saw
 	pause              time.Duration // the longest that a server told of
 	failovers          uint32        // as a server told
@@ -41,10 +42,12 @@ func (r *record) line(text string, at time.Duration, whole bool) {
 	case !whole && !strings.Contains(text, loginSays): // it comes again
 	case strings.Contains(text, firstSays):
 		r.boots++
-		r.before, r.now = sum(r.before, r.now), clock.Report{}
 		r.reachedLocked(&r.root, at)
 	case ticks:
-		r.now = report
+		if report.Reads < r.now.Reads { // the clock was started again, and maybe the machine
+			r.before = sum(r.before, r.now)
+		}
+		r.now, r.last = report, at
 		if r.login != 0 { // while it starts, the machine's processor is what reads wait for
 			r.slowest = max(r.slowest, report.Slowest)
 		}
@@ -122,10 +125,20 @@ func seconds(d time.Duration) string {
 	return fmt.Sprintf("%.1f s", d.Seconds())
 }
 
-// verdict is an error when something of the machine's disk was not as it must be.
-func (r *record) verdict() error {
+// silence is how long the clock may say nothing, or a read may take, where no person could have stopped it.
+const silence = 10 * time.Second
+
+// verdict is an error when something of the machine's disk was not as it must be. Until is when the show ended, 0 when a person
+// may have stopped the clock.
+func (r *record) verdict(until time.Duration) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if until > 0 && r.clock > 0 && until-r.last > silence {
+		return fmt.Errorf("the machine's clock said nothing for %.0f s", (until - r.last).Seconds())
+	}
+	if until > 0 && r.slowest > silence {
+		return fmt.Errorf("a read took %.0f s", r.slowest.Seconds())
+	}
 	if all := sum(r.before, r.now); all.Wrong+all.Failed > 0 {
 		return fmt.Errorf("%d reads or writes failed, %d brought wrong bytes", all.Failed, all.Wrong)
 	}

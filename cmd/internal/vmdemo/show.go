@@ -128,6 +128,10 @@ func (d *demo) boots(ctx context.Context) error {
 
 // conclude ends everything, prints the summary, and returns what was wrong.
 func (d *demo) conclude(err error) error {
+	until := d.machine.Uptime()
+	if d.screen.live || d.machine.Ended() {
+		until = 0
+	}
 	d.lastLook()
 	d.screen.note("the end")
 	d.screen.end()
@@ -141,7 +145,7 @@ func (d *demo) conclude(err error) error {
 		err = errors.Join(err, t)
 	}
 	fmt.Print("\n", d.record.summary(trouble))
-	return errors.Join(err, d.record.verdict())
+	return errors.Join(err, d.record.verdict(until))
 }
 
 // lastLook asks the servers once more how the machine is, until they know of all that has happened.

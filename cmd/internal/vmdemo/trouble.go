@@ -52,45 +52,57 @@ var troubles = []trouble{
 	},
 }
 
-// settle is how long a target may take until a server tells that it serves it; its status comes every ten seconds at least.
+// settle is how long a target may take until a server tells that it serves it. One that reads nothing looks for its server every
+// ten seconds.
 const settle = 15 * time.Second
 
 // trouble lets troubles happen until ctx ends, one every while. Each lasts for half of it.
 func (d *demo) trouble(ctx context.Context, every time.Duration) error {
 	for i := 0; ; i++ {
-		what := troubles[i%len(troubles)]
 		begin := time.Now()
 		victim, err := d.serving(ctx, d.farm.Servers...)
-		if err != nil {
-			return over(ctx, err)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil { // it starts again, or somebody has a server of their own down
+			d.screen.note("no server serves the machine now")
+			continue
 		}
 		if i > 0 {
 			d.screen.note("%s", d.record.paused())
 		}
-		d.screen.note("%s, which serves the machine, %s: %s", victim.Name, what.begins, what.how(victim))
-		said, err := what.make(ctx, victim)
-		if err != nil {
+		if err := d.one(ctx, troubles[i%len(troubles)], victim, begin.Add(every/2)); err != nil {
 			return over(ctx, err)
 		}
-		d.record.happens()
-		d.say(said)
-		other, err := d.serving(ctx, d.farm.Other(victim))
-		if err != nil {
-			return over(ctx, err)
-		}
-		d.screen.note("%s serves the machine", other.Name)
-		if !sleepUntil(ctx, begin.Add(every/2)) {
-			return nil
-		}
-		d.screen.note("%s %s: %s", victim.Name, what.ends, what.undone(victim))
-		if said, err = what.mend(ctx, victim); err != nil {
-			return over(ctx, err)
-		}
-		d.say(said)
 		if !sleepUntil(ctx, begin.Add(every)) {
 			return nil
 		}
 	}
+}
+
+// one lets one trouble happen to a server, until that moment.
+func (d *demo) one(ctx context.Context, what trouble, victim *vmlab.Server, until time.Time) error {
+	d.screen.note("%s, which serves the machine, %s: %s", victim.Name, what.begins, what.how(victim))
+	said, err := what.make(ctx, victim)
+	if err != nil {
+		return err
+	}
+	d.record.happens()
+	d.say(said)
+	if other, err := d.serving(ctx, d.farm.Other(victim)); err == nil {
+		d.screen.note("%s serves the machine", other.Name)
+	} else if ctx.Err() == nil {
+		d.screen.note("the machine has not asked the other server for anything")
+	}
+	if !sleepUntil(ctx, until) {
+		return nil
+	}
+	d.screen.note("%s %s: %s", victim.Name, what.ends, what.undone(victim))
+	if said, err = what.mend(ctx, victim); err != nil {
+		return err
+	}
+	d.say(said)
+	return nil
 }
 
 // over is err, unless it only says that the time is over.

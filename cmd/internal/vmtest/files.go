@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -49,19 +50,24 @@ type Files struct {
 
 // Missing says what a machine takes and this computer has not; nil when it has everything.
 func Missing() error {
-	var missing []string
-	for _, n := range needs {
-		if _, err := exec.LookPath(n.program); err != nil {
-			missing = append(missing, n.debianPackage)
-		}
-	}
-	if len(missing) > 0 {
+	if missing := MissingPackages(); len(missing) > 0 {
 		return fmt.Errorf("virtual machines need the Debian packages %s", strings.Join(missing, " "))
 	}
 	if os.Getuid() != 0 {
 		return errors.New("a root file system is built by mmdebstrap, which needs root")
 	}
 	return nil
+}
+
+// MissingPackages are the Debian packages of programs that this computer has not.
+func MissingPackages() (missing []string) {
+	for _, n := range needs {
+		if _, err := exec.LookPath(n.program); err != nil {
+			missing = append(missing, n.debianPackage)
+		}
+	}
+	slices.Sort(missing)
+	return slices.Compact(missing)
 }
 
 // Prepare gives the files of a machine, and builds them if this recipe was not built yet, which takes about half a minute
