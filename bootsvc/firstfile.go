@@ -19,7 +19,9 @@ const (
 // FirstFile says which file the firmware or iPXE of a machine loads from server, as a TFTP name or an HTTP URL. An empty
 // name means none, for the reason.
 func FirstFile(c Client, e Entry, server Server) (name, reason string) {
-	url := func(file string) string { return "http://" + netip.AddrPortFrom(server.Addr, server.HTTP).String() + "/" + file }
+	url := func(file string) string {
+		return "http://" + netip.AddrPortFrom(server.Addr, server.HTTP).String() + "/" + file
+	}
 	switch {
 	case c.IPXE:
 		return url(FolderScript + c.MAC.Hyphens()), "iPXE gets its script"

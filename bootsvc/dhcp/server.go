@@ -170,7 +170,7 @@ func (s *Service) check(ctx context.Context) error {
 		}
 	}
 	if len(strangers) > 0 {
-		err := fmt.Errorf("dhcp on %s: %w: %s; switch it off, or use mode proxy beside it, or serve with --force all the same", s.cfg.Interface, ErrConflict, strings.Join(strangers, "; "))
+		err := fmt.Errorf("dhcp on %s: %w: %s; switch it off, or use mode proxy beside it, or force this one to serve all the same", s.cfg.Interface, ErrConflict, strings.Join(strangers, "; "))
 		if !s.cfg.Force {
 			return err
 		}

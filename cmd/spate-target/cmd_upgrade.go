@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
 
 	"github.com/spate-project/spate/cmd/internal/keeper"
@@ -17,7 +19,12 @@ log tells. The boot image is not changed: after a reboot its program runs again.
 
 Exit status: 0 the new program is taken, 1 it is not.`,
 		Example: "  spate-target upgrade ./spate-target.new",
-		Args:    cobra.ExactArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return fmt.Errorf("wants FILE, the new spate-target, got %d arguments; see spate-target upgrade --help", len(args))
+			}
+			return nil
+		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			return keeper.Upgrade(args[0])
 		},

@@ -52,7 +52,6 @@ func (f *buildFlags) build(c *cobra.Command) (*build, error) {
 	note(err)
 	note(vdisk.CheckName(f.name))
 	note(f.free())
-	note(bootimage.CheckInit(f.image.Init))
 	b.line = strings.TrimSpace(standardLine + " rootfstype=" + f.fs + " " + f.line)
 	note(vdisk.CheckCommandLine(b.line))
 	b.image = rootfs.Image{Type: f.fs, Bytes: size, Name: f.name}
@@ -61,12 +60,14 @@ func (f *buildFlags) build(c *cobra.Command) (*build, error) {
 		problems = append(problems, b.lookAtFolder(c.Context(), size)...)
 	} else {
 		b.debian = rootfs.Debian{Suite: f.suite, Mirrors: f.mirrors, Kernel: f.kernel, Include: f.include}
-		b.debian.Login, err = f.login()
-		note(err)
-		if err == nil {
-			problems = append(problems, b.debian.Problems()...)
+		var unread []string
+		b.debian.Login, unread = f.login()
+		if len(unread) > 0 {
+			b.debian.Login = rootfs.Login{None: true} // nothing comes of it; what is wrong with it is said
 		}
+		problems = append(append(problems, unread...), b.debian.Problems()...)
 	}
+	problems = append(problems, b.boot.Problems()...)
 	if len(problems) > 0 {
 		return nil, fmt.Errorf("nothing was begun, because of this:\n  %s", strings.Join(problems, "\n  "))
 	}
@@ -90,19 +91,21 @@ func (f *buildFlags) free() error {
 	return nil
 }
 
-func (f *buildFlags) login() (l rootfs.Login, err error) {
+// login reads who may log in, and says which of it cannot be read.
+func (f *buildFlags) login() (l rootfs.Login, problems []string) {
+	var err error
 	l.None = f.noLogin
 	if f.passwordFile != "" {
 		if l.Password, err = rootfs.ReadPassword(f.passwordFile); err != nil {
-			return l, fmt.Errorf("--root-password-file: %w", err)
+			problems = append(problems, "--root-password-file: "+err.Error())
 		}
 	}
 	if f.keyFile != "" {
 		if l.Keys, err = rootfs.ReadKeys(f.keyFile); err != nil {
-			return l, fmt.Errorf("--ssh-key: %w", err)
+			problems = append(problems, "--ssh-key: "+err.Error())
 		}
 	}
-	return l, nil
+	return l, problems
 }
 
 // lookAtFolder looks at the folder that is to be copied.
@@ -126,6 +129,11 @@ func (b *build) lookAtFolder(ctx context.Context, size int64) (problems []string
 	b.findings = found
 	if err := b.findKernel(dir); err != nil {
 		problems = append(problems, err.Error())
+	} else {
+		b.boot.Modules, b.boot.KernelVersion = b.kernel.Modules, b.kernel.Version
+		if len(b.image.Problems()) == 0 {
+			b.boot.FileSystems = []string{b.flags.fs}
+		}
 	}
 	bytes, files, err := b.folder.Measure(ctx)
 	if err != nil {

@@ -151,6 +151,17 @@ func TestWhatABuildLacksIsSaidAtOnce(t *testing.T) {
 	if os.Geteuid() == 0 && (!strings.Contains(errs, "no /sbin/init") || !strings.Contains(errs, "has no kernel modules")) {
 		t.Errorf("an empty folder: %s", errs)
 	}
+	_, errs, _ = run(t, nil, "vdisk", "build", "--from", rootFolder(t), "--size", "1G", "--name", "x", "--store", empty, "--init", target(t), "--cards", "nocard")
+	if !strings.Contains(errs, "has no module nocard") || !strings.Contains(errs, "nothing was begun") {
+		t.Errorf("a driver that the kernel does not have: %s", errs)
+	}
+	_, errs, _ = run(t, nil, "vdisk", "build", "--mmdebstrap", "B:", "--size", "1G", "--name", "x", "--store", empty, "--init", target(t),
+		"--root-password-file", empty+"/a", "--ssh-key", empty+"/b", "--firmware", empty+"/c", "--add", empty+"/d:/d")
+	for _, want := range []string{"--root-password-file: ", "--ssh-key: ", "--firmware: ", "--add: ", `"B:" is not the name of a release`} {
+		if !strings.Contains(errs, want) {
+			t.Errorf("does not say %q:\n%s", want, errs)
+		}
+	}
 	for _, args := range [][]string{
 		{"--size", "1G"}, {"--from", "/", "--mmdebstrap", "x"}, {"--from", "/", "--size", "1G", "--name", "x"}, {"--from", "/", "--size", "1G", "--name", "x", "--store", "/", "--no-login"},
 		{"--mmdebstrap", "x", "--size", "1G", "--name", "x", "--store", "/", "--exclude", "a"}, {"--from", "/", "--size", "1G", "--name", "x", "--store", "/", "--add", "nonsense"},

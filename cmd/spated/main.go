@@ -68,7 +68,7 @@ Exit status: 0 ended by a signal, or --check found nothing; 1 an error.`,
 	f.StringVar(&o.state, "state", "", "`DIR` for keys and what must outlive the program (default: /var/lib/spate, or the user's own)")
 	f.StringVar(&o.admin, "admin-socket", "", "`PATH` of the admin API's unix socket (default: admin.sock in --state)")
 	f.StringVar(&o.boot, "boot", "", "with --store: boot machines from the vDisks that carry a kernel; `HOW` is proxy, beside the network's DHCP server, or http")
-	f.BoolVar(&o.forceDHCP, "force-dhcp", false, "give out addresses although another DHCP server answers on the network")
+	f.BoolVar(&o.forceDHCP, "force-dhcp", false, "with boot.dhcp: server: give out addresses although another DHCP server answers on the network")
 	f.DurationVar(&o.scrubEvery, "scrub-every", 24*time.Hour, "read all vDisks again each `DURATION` and fence what is damaged; 0 never")
 	f.IntVar(&o.scrubRate, "scrub-rate", 20, "`MB` a second that a scrub reads at most; 0 as fast as it goes")
 	f.StringVar(&o.logLevel, "log-level", "info", "lowest `LEVEL` of log lines: debug, info, warn, error")

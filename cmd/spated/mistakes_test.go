@@ -31,6 +31,7 @@ func TestMistakesAtTheStartAreNamed(t *testing.T) {
 		{"--store a --scrub-every -1s", "cannot be less than 0"},
 		{"--store a --boot proxy", "machines cannot reach 127.0.0.1; add --listen"},
 		{"--config a --boot proxy", "the farm file has a section boot"},
+		{"--store a --force-dhcp", "--force-dhcp is for a server that gives out addresses, and this one does not"},
 	} {
 		root := newRoot()
 		root.SetArgs(strings.Fields(c.args))

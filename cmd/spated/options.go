@@ -76,6 +76,9 @@ func (o options) plan() (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.forceDHCP && !o.check && (p.boot == nil || p.boot.dhcp != farm.DHCPServer) {
+		return nil, errors.New("--force-dhcp is for a server that gives out addresses, and this one does not: its farm file would have boot.dhcp: server, and boot: {} for this server")
+	}
 	if p.boot != nil {
 		p.boot.force = o.forceDHCP
 	}

@@ -163,10 +163,14 @@ func Show(r io.Reader) (all []Entry, how string, err error) {
 	for {
 		h, err := a.Next()
 		switch {
-		case errors.Is(err, io.EOF):
+		case errors.Is(err, io.EOF) && len(all) > 0:
 			return all, how, nil
+		case errors.Is(err, io.EOF) || errors.Is(err, cpio.ErrHeader) && len(all) == 0:
+			return nil, how, errors.New("not a boot image: there is no cpio archive in newc format in it, neither as it stands nor packed with zstd, xz or gzip")
+		case err != nil && len(all) == 0:
+			return nil, how, fmt.Errorf("a damaged boot image: %w", err)
 		case err != nil:
-			return all, how, fmt.Errorf("not a boot image, or a damaged one: %w", err)
+			return all, how, fmt.Errorf("a damaged boot image, after %s: %w", all[len(all)-1].Name, err)
 		case len(all) == maxMembers:
 			return all, how, fmt.Errorf("more than %d files", maxMembers)
 		}

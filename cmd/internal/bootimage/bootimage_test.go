@@ -176,6 +176,18 @@ func TestEverythingThatIsMissingIsNamedAtOnce(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "kernel "+version+": the kernel has no module zfs, e1000, bonding") {
 		t.Errorf("%v", err)
 	}
+	file, gone := writeTemp(t, nil), filepath.Join(t.TempDir(), "gone")
+	_, err = Build(t.Context(), Options{
+		Modules: dir, Init: file, FileSystems: []string{"zfs"}, Firmware: file, Add: []Extra{{gone, "/etc/x"}, {file, "/init"}}, Out: gone + "/x", KernelOut: t.TempDir(),
+	})
+	for _, want := range []string{
+		"7 things are wrong", file + " is not a program for Linux", "has no module zfs", "--firmware: " + file + " is no folder", "--add: " + gone + ": no such file",
+		"--add: /init is made by this program", "--out: the folder " + gone + ": no such file", " is a folder: name a file in it",
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v\ndoes not say %q", err, want)
+		}
+	}
 	for text, o := range map[string]Options{
 		"either a folder":              {},
 		"needs shared libraries":       {Modules: dir, Init: writeTemp(t, fakekernel.Program(true))},
@@ -308,9 +320,15 @@ func TestWhatWasBuiltIsShown(t *testing.T) {
 	if i := slices.IndexFunc(got, func(e Entry) bool { return e.Name == "dev/console" }); i < 0 || got[i].ModeString() != "crw-------" {
 		t.Errorf("%v", got)
 	}
-	for _, bad := range [][]byte{nil, b[:len(b)/2], []byte("070701 but no archive"), []byte("\xfd7zXZ\x00rubbish")} {
-		if all, how, err := Show(bytes.NewReader(bad)); err == nil && len(bad) > 0 {
-			t.Errorf("%d bytes of rubbish, packed %s: %v", len(bad), how, all)
+	for _, c := range []struct {
+		bytes []byte
+		want  string
+	}{
+		{nil, "no cpio archive"}, {[]byte("#!/bin/sh\n# no archive at all, however long it is: a script, some text, another image's half, or a page of a captive portal\n"), "no cpio archive"},
+		{b[:len(b)/2], "damaged"}, {[]byte("\xfd7zXZ\x00rubbish"), "xz"},
+	} {
+		if all, how, err := Show(bytes.NewReader(c.bytes)); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%d bytes of rubbish, packed %s: %v, %v", len(c.bytes), how, all, err)
 		}
 	}
 }

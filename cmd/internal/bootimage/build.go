@@ -91,6 +91,9 @@ func Build(ctx context.Context, o Options) (*Report, error) {
 	if (o.Modules == "") == (o.KernelPackage == "") {
 		return nil, errors.New("a boot image needs either a folder with kernel modules or a kernel's package")
 	}
+	if err := complaints(o.Problems()); err != nil {
+		return nil, err
+	}
 	init, initPath, err := readInit(o.Init)
 	if err != nil {
 		return nil, err
@@ -136,12 +139,6 @@ func (o Options) kernel(dir string) (Kernel, error) {
 
 // initName is the program that becomes init.
 const initName = "spate-target"
-
-// CheckInit says why Build could not take this program as init; empty: the one beside this program.
-func CheckInit(file string) error {
-	_, _, err := readInit(file)
-	return err
-}
 
 // readInit reads the program that becomes /init.
 func readInit(file string) ([]byte, string, error) {
@@ -227,9 +224,6 @@ func (o Options) gather(ctx context.Context, k Kernel, init []byte, r *Report) (
 // extra adds a file, or all that is below a folder.
 func (c contents) extra(e Extra) error {
 	target := path.Clean("/" + e.Target)
-	if target == "/init" || target == modules.File || target == "/dev/console" {
-		return fmt.Errorf("%s is made by this program", target)
-	}
 	return filepath.WalkDir(e.Source, func(file string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err

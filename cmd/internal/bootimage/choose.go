@@ -100,7 +100,7 @@ func choose(x *index, o Options, step func(string) error) (*picker, error) {
 		}
 	}
 	if len(p.missing) > 0 {
-		return nil, fmt.Errorf("the kernel has no module %s", strings.Join(p.missing, ", "))
+		return nil, noModule(p.missing)
 	}
 	return p, nil
 }
