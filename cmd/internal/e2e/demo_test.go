@@ -1,0 +1,62 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/spate-project/spate/cmd/internal/system/lab"
+	"github.com/spate-project/spate/cmd/internal/vmlab"
+)
+
+// What `make run-vm FOR=…` shows without a terminal: the machine boots, outlives a server that is stopped, one that is killed
+// and one that is frozen, and the program says so, ends well and leaves nothing behind.
+func TestTheDemonstrationEndsWellAndLeavesNothing(t *testing.T) {
+	vmlab.Need(t)
+	m, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	program := filepath.Join(dir, "vmdemo")
+	if _, err := lab.Run(t.Context(), "go", "build", "-o", program, "../vmdemo"); err != nil {
+		t.Fatal(err)
+	}
+	temp := filepath.Join(dir, "tmp")
+	if err := os.Mkdir(temp, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*toSystem)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, "-bin", m.bin, "-dir", filepath.Join(dir, "run"), "-for", "24s", "-every", "6s")
+	cmd.Env = append(os.Environ(), "TMPDIR="+temp)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.WaitDelay = time.Minute
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{`boots +1\n`, `failovers +[3-9]`, `I/O errors +0; the kernel complained 0 times`, `read +[0-9]{3,} blocks .* 0 wrong`,
+		`is stopped: `, `is killed: `, `is frozen: `, `login:`} {
+		if !regexp.MustCompile(want).Match(out) {
+			t.Errorf("it does not say %q", want)
+		}
+	}
+	if t.Failed() {
+		t.Logf("it says:\n%s", out)
+	}
+	left, err := os.ReadDir(temp)
+	if err != nil || len(left) > 0 {
+		t.Errorf("it leaves %v, %v", left, err)
+	}
+	if err := syscall.Kill(-cmd.Process.Pid, 0); err == nil {
+		t.Error("some of its processes live")
+	}
+}
