@@ -1,6 +1,7 @@
 package vmlab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -71,6 +72,10 @@ func Enclose() (status int, inside bool, err error) {
 		return 0, true, nil
 	}
 	if err := lab.NeedLinks(); err != nil {
+		return 1, false, err
+	}
+	// What comes from Debian's archive is fetched here: from the new namespace no way leads there.
+	if _, err := vmtest.PrepareSystem(context.Background()); err != nil {
 		return 1, false, err
 	}
 	self, err := os.Executable()
