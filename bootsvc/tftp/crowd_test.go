@@ -55,10 +55,9 @@ func load(from netip.Addr, server netip.AddrPort, name string) (file []byte, ask
 	}
 }
 
-// A thousand machines that are switched on in the same second all get their loader; nobody is refused.
-func TestAThousandMachinesAtOnceAllArrive(t *testing.T) {
-	l := start(t)
-	const machines = 1000
+// crowd lets machines load a file at once, each of which must have it.
+func crowd(t *testing.T, l lab, machines int) {
+	t.Helper()
 	var all sync.WaitGroup
 	for i := range machines {
 		all.Go(func() {
@@ -70,6 +69,29 @@ func TestAThousandMachinesAtOnceAllArrive(t *testing.T) {
 	}
 	all.Wait()
 	if s := l.Stats(); s.Busy != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// A thousand machines that are switched on in the same second all get their loader; nobody is refused.
+func TestAThousandMachinesAtOnceAllArrive(t *testing.T) { crowd(t, start(t), 1000) }
+
+// Firmware that is told an error gives up: machines beyond the bound wait for their turn in place of that.
+func TestMachinesBeyondTheBoundWaitForTheirTurn(t *testing.T) { crowd(t, startWith(t, 4), 300) }
+
+// Who waited in vain, because the places are taken for long, is told so.
+func TestAMachineThatWaitedInVainIsToldSo(t *testing.T) {
+	l := startWith(t, 1)
+	req := request(opRead, "boot/debian12@3/image", "tsize", "0")
+	holder, late := l.machine("127.0.0.2"), l.machine("127.0.0.3")
+	holder.options(req) // it acknowledges nothing, and keeps its place for 8 s
+	late.send(req)
+	if op, body := late.receive(); op != opError || !bytes.Contains(body, []byte("too many transfers; try again")) {
+		t.Errorf("answered by %d %q", op, body)
+	}
+	holder.abort(8, "enough")
+	l.stop()
+	if s := l.Stats(); s.Busy != 1 || s.Running != 0 {
 		t.Errorf("%+v", s)
 	}
 }

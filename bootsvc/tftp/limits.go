@@ -7,8 +7,12 @@ const (
 	// Port is where firmware asks.
 	Port = 69
 	// MaxTransfers is how many transfers run at once: twice the thousand machines that one switch turns on. Each
-	// has a socket and an open file. Whoever comes then is told so, and counted.
+	// has a socket and an open file. Whoever comes then waits for placeTime, as maxWaiting at once may; who waited in vain is
+	// told so, and counted.
 	MaxTransfers = 2048
+	maxWaiting   = 2048
+	// placeTime is longer than most firmware waits before it asks again, so that a place is found within one of its tries.
+	placeTime = 5 * time.Second
 	// MaxPerAddress is how many of them one address may have. Firmware has one, and a few that it gave up; but a server that was frozen
 	// finds all the requests that a machine has repeated meanwhile, GRUB 44 in a minute, and must still serve the next one.
 	MaxPerAddress = 128

@@ -38,7 +38,7 @@ type Stats struct {
 	Probes  uint64 // ended by the client before the first block: it wanted to know the size
 	Failed  uint64 // broken off later, or unanswered
 	Missing uint64 // names that do not exist
-	Busy    uint64 // refused because of MaxTransfers or MaxPerAddress
+	Busy    uint64 // refused because of MaxTransfers, after a wait, or MaxPerAddress
 	Running int
 }
 
@@ -54,9 +54,11 @@ type Server struct {
 
 	sent, probes, failed, missing, busy atomic.Uint64
 
-	mu      sync.Mutex
-	running int                // guarded by mu; at most MaxTransfers
-	each    map[netip.Addr]int // guarded by mu; those of each address
+	// places has an element for each transfer that runs, waiting for each request that waits for one of them.
+	places, waiting chan struct{}
+
+	mu   sync.Mutex
+	each map[netip.Addr]int // guarded by mu; transfers and waiting requests of each address
 }
 
 // New binds the socket. Run serves.
@@ -76,6 +78,7 @@ func New(c Config) (*Server, error) {
 	s := &Server{
 		tree: c.Tree, macOf: c.MACOf, log: c.Log, conn: conn.(*net.UDPConn),
 		stopping: make(chan struct{}), stopped: make(chan struct{}), each: make(map[netip.Addr]int),
+		places: make(chan struct{}, MaxTransfers), waiting: make(chan struct{}, maxWaiting),
 	}
 	s.service = tftp.NewServer(s.read, refuseWrite)
 	s.service.SetTimeout(timeout)
@@ -89,11 +92,9 @@ func (s *Server) Addr() netip.AddrPort { return s.conn.LocalAddr().(*net.UDPAddr
 
 // Stats may be called at any time.
 func (s *Server) Stats() Stats {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	return Stats{
 		Sent: s.sent.Load(), Probes: s.probes.Load(), Failed: s.failed.Load(), Missing: s.missing.Load(), Busy: s.busy.Load(),
-		Running: s.running,
+		Running: len(s.places),
 	}
 }
 
@@ -195,22 +196,62 @@ func (s *Server) note(tr files.Transfer, known bool, from netip.Addr) {
 		zap.Int64("bytes", tr.Sent), zap.Int64("size", tr.Size), zap.Duration("took", tr.Took), zap.Error(tr.Err))
 }
 
-// enter takes a place among the transfers.
+// enter takes a place among the transfers, and waits a while for one: firmware that is told an error gives up, and one that
+// hears nothing asks again.
 func (s *Server) enter(from netip.Addr) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.running >= MaxTransfers || s.each[from] >= MaxPerAddress {
+	if !s.count(from) {
 		return false
 	}
-	s.running++
+	select {
+	case s.places <- struct{}{}:
+		return true
+	default:
+	}
+	if s.wait() {
+		return true
+	}
+	s.uncount(from)
+	return false
+}
+
+// wait waits for a place.
+func (s *Server) wait() bool {
+	select {
+	case s.waiting <- struct{}{}:
+	default:
+		return false
+	}
+	defer func() { <-s.waiting }()
+	enough := time.NewTimer(placeTime)
+	defer enough.Stop()
+	select {
+	case s.places <- struct{}{}:
+		return true
+	case <-enough.C:
+	case <-s.stopping:
+	}
+	return false
+}
+
+func (s *Server) leave(from netip.Addr) {
+	<-s.places
+	s.uncount(from)
+}
+
+// count counts a request of an address, unless it has too many.
+func (s *Server) count(from netip.Addr) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.each[from] >= MaxPerAddress {
+		return false
+	}
 	s.each[from]++
 	return true
 }
 
-func (s *Server) leave(from netip.Addr) {
+func (s *Server) uncount(from netip.Addr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.running--
 	if s.each[from]--; s.each[from] == 0 {
 		delete(s.each, from)
 	}

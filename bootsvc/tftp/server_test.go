@@ -38,7 +38,10 @@ type lab struct {
 	stop func()
 }
 
-func start(t *testing.T) lab {
+func start(t *testing.T) lab { return startWith(t, MaxTransfers) }
+
+// startWith starts a service that has so many places for transfers.
+func startWith(t *testing.T, places int) lab {
 	t.Helper()
 	farm := filestest.New()
 	s, err := New(Config{
@@ -51,6 +54,7 @@ func start(t *testing.T) lab {
 		}
 		t.Fatal(err)
 	}
+	s.places = make(chan struct{}, places)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
