@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -53,8 +54,13 @@ func TestTheDemonstrationEndsWellAndLeavesNothing(t *testing.T) {
 		t.Logf("it says:\n%s", out)
 	}
 	left, err := os.ReadDir(temp)
-	if err != nil || len(left) > 0 {
-		t.Errorf("it leaves %v, %v", left, err)
+	if err != nil {
+		t.Error(err)
+	}
+	for _, f := range left {
+		if !strings.HasSuffix(f.Name(), ".lock") { // the places of machines on a computer (package vmtest) are kept
+			t.Errorf("it leaves %s", f.Name())
+		}
 	}
 	if err := syscall.Kill(-cmd.Process.Pid, 0); err == nil {
 		t.Error("some of its processes live")

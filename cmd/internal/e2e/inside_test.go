@@ -50,9 +50,10 @@ func TestAMachineUnderMemoryPressureSurvivesAFailover(t *testing.T) {
 	m := l.Boot(vmlab.Hardware{Memory: 1024})
 	settles(t, m)
 	remember(t, m)
-	// Files in memory that take a fifth of it, and a file on the disk that is rewritten with more than all of it.
-	m.MustRun("head -c 192M /dev/zero > /dev/shm/hog", seconds)
-	m.MustRun("(for i in $(seq 12); do head -c 100M /dev/urandom | tee /root/hog | sha256sum > /run/hog; sync; done; echo done > /run/hogged) > /dev/null 2>&1 &", seconds)
+	// Files in memory that take a quarter of it, and a file on the disk that is rewritten in place with more than all of
+	// it: in new places it would fill the write cache, and wait for ever.
+	m.MustRun("head -c 128M /dev/zero > /dev/shm/hog", seconds)
+	m.MustRun("(for i in $(seq 12); do head -c 100M /dev/urandom > /dev/shm/new; sha256sum < /dev/shm/new > /run/hog; dd if=/dev/shm/new of=/root/hog bs=1M conv=notrunc status=none; sync; done; echo done > /run/hogged) > /dev/null 2>&1 &", seconds)
 	victim, _, err := f.Serving(vmlab.Within(t, seconds), m.MAC)
 	if err != nil {
 		t.Fatal(err)
