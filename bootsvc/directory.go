@@ -13,9 +13,10 @@ type Directory interface {
 	Boot(Client) Entry
 	// Farm says what every boot script of this farm names.
 	Farm() Farm
-	// Open opens a boot file of a version. The caller closes it. Errors are sentences for people: which vDisk, what is
-	// missing, what to do.
-	Open(vdisk string, version uint32, file BootFile) (Content, error)
+	// Open opens a boot file of a version. The caller closes it. A server whose version of that number holds something else
+	// than content says, as Choice does, opens nothing; empty, whatever it holds will do. Errors are sentences for people:
+	// which vDisk, what is missing, what to do.
+	Open(vdisk string, version uint32, content string, file BootFile) (Content, error)
 	// Note takes what a service did for a machine, or why it kept silent. It returns at once.
 	Note(Event)
 }
@@ -67,6 +68,9 @@ type Entry struct {
 type Choice struct {
 	VDisk   string
 	Version uint32
+	// Content names what the version holds, in ContentDigits hexadecimal digits: servers may hold another thing under
+	// its number, and the kernel of one does not go with the disk of the other. Empty: not known.
+	Content string
 	// Title is what the menu shows.
 	Title string
 	// CommandLine is the kernel's, complete but for BOOTIF=, which names the card.
@@ -74,6 +78,9 @@ type Choice struct {
 	// Missing is a sentence that says why it cannot be booted, such as that it carries no kernel; empty when it can.
 	Missing string
 }
+
+// ContentDigits is the length of Choice.Content.
+const ContentDigits = 16
 
 // BootFile names one of the files that a version carries.
 type BootFile string

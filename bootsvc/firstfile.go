@@ -9,7 +9,7 @@ import (
 const (
 	FolderIPXE   = "ipxe/"     // ipxe/undionly.kpxe, ipxe/snponly.efi, ipxe/arm64.efi
 	FolderScript = "script/"   // script/MAC: the iPXE script of a machine
-	FolderBoot   = "boot/"     // boot/VDISK@VERSION/kernel and boot/VDISK@VERSION/image
+	FolderBoot   = "boot/"     // boot/VDISK@VERSION/CONTENT/kernel and …/image; without CONTENT whatever a server holds
 	FileScript   = "boot.ipxe" // a script for any machine: it asks for script/MAC; for DHCP servers of others
 	FileShim     = "shimx64.efi"
 	FileGRUB     = "grubx64.efi"

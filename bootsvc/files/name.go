@@ -31,9 +31,10 @@ type Name struct {
 	// MAC is the machine that asks, as far as the name says; Known tells whether it does.
 	MAC   bootsvc.MAC
 	Known bool
-	// VDisk, Version and File are those of a boot file.
+	// VDisk, Version, Content and File are those of a boot file; Content may be empty.
 	VDisk   string
 	Version uint32
+	Content string
 	File    bootsvc.BootFile
 	// Choice is the VDISK@VERSION that was chosen in a menu before.
 	Choice string
@@ -101,9 +102,15 @@ func (n *Name) path(s string) bool {
 	return false
 }
 
-// boot parses VDISK@VERSION/kernel.
+// boot parses VDISK@VERSION/CONTENT/kernel, and VDISK@VERSION/kernel.
 func (n *Name) boot(s string) (ok bool) {
 	label, file, _ := strings.Cut(s, "/")
+	if content, rest, more := strings.Cut(file, "/"); more {
+		if len(content) != bootsvc.ContentDigits || strings.Trim(content, "0123456789abcdef") != "" {
+			return false
+		}
+		n.Content, file = content, rest
+	}
 	n.File = bootsvc.BootFile(file)
 	n.VDisk, n.Version, ok = parseLabel(label)
 	return ok && (n.File == bootsvc.Kernel || n.File == bootsvc.Image)

@@ -21,6 +21,7 @@ var names = map[string]Name{
 	"/grub/grub.cfg":                        {Kind: AnyGRUB, Arch: bootsvc.ArchUnknown},
 	"/grub/52:54:00:77:00:af.cfg":           {Kind: GRUB, MAC: mac, Known: true, Arch: bootsvc.ArchUnknown},
 	"boot/debian12@3/kernel":                {Kind: BootFile, VDisk: "debian12", Version: 3, File: bootsvc.Kernel, Arch: bootsvc.ArchUnknown},
+	"boot/d@3/0123456789abcdef/kernel":      {Kind: BootFile, VDisk: "d", Version: 3, Content: "0123456789abcdef", File: bootsvc.Kernel, Arch: bootsvc.ArchUnknown},
 	"boot/a.b_c-d@0/image?mac=5254007700af": {Kind: BootFile, VDisk: "a.b_c-d", File: bootsvc.Image, MAC: mac, Known: true, Arch: bootsvc.ArchUnknown},
 	"script/5254007700af?arch=x86_64&platform=efi&uuid=00aa-1&choice=d@7&new=%00": {
 		Kind: Script, MAC: mac, Known: true, Arch: bootsvc.ArchX64, UUID: "00aa-1", Choice: "d@7"},
@@ -46,7 +47,8 @@ var tricks = []string{
 	"%2e%2e/boot.ipxe", "%62oot.ipxe", "ipxe%2fundionly.kpxe", "script/", "script/..", "script/52-54-00-77-00", "script/52-54-00-77-00-af/", "script/%35254007700af",
 	"grub/.cfg", "grub/x86_64-efi/command.lst", "grub/52-54-00-77-00-af", "boot/", "boot/@1/kernel", "boot/d/kernel", "boot/d@/kernel", "boot/d@-1/kernel",
 	"boot/d@+1/kernel", "boot/d@01/kernel", "boot/d@1", "boot/d@1/", "boot/d@1/kernel/", "boot/d@1/../image", "boot/../d@1/kernel", "boot/.d@1/kernel",
-	"boot/a@1@2/kernel", "boot/d@1/passwd", "boot/d/e@1/kernel", "boot/d@4294967295/kernel", "boot/d@4294967296/kernel", "boot/d@1/kernel?mac=x",
+	"boot/d@1//kernel", "boot/d@1/0123456789abcde/kernel", "boot/d@1/0123456789ABCDEF/kernel", "boot/d@1/0123456789abcdef/", "boot/d@1/0123456789abcdef//kernel",
+	"boot/d@1/................/kernel", "boot/a@1@2/kernel", "boot/d@1/passwd", "boot/d/e@1/kernel", "boot/d@4294967295/kernel", "boot/d@4294967296/kernel", "boot/d@1/kernel?mac=x",
 	"boot/" + strings.Repeat("d", 65) + "@1/kernel", "revocations_sku.efi", "shim_certificate_0.efi", strings.Repeat("a", 70_000), "boot.ipxe?" + strings.Repeat("a", MaxName),
 }
 
@@ -83,7 +85,7 @@ func FuzzParse(f *testing.F) {
 		// Written anew it is the same, so that nothing of s was left aside but letter case and separators.
 		again := map[Kind]string{
 			Loader: n.Loader, AnyScript: "boot.ipxe", AnyGRUB: "grub/grub.cfg", Script: "script/" + n.MAC.String(), GRUB: "grub/" + n.MAC.String() + ".cfg",
-			BootFile: "boot/" + n.VDisk + "@" + strconv.FormatUint(uint64(n.Version), 10) + "/" + string(n.File),
+			BootFile: "boot/" + n.VDisk + "@" + strconv.FormatUint(uint64(n.Version), 10) + "/" + n.Content + strings.Repeat("/", min(1, len(n.Content))) + string(n.File),
 		}[n.Kind]
 		path, _, _ := strings.Cut(s, "?")
 		flat := strings.NewReplacer("-", "", ":", "")

@@ -61,7 +61,7 @@ func (t *Tree) Open(n Name) (File, error) {
 		c := bootsvc.Client{MAC: n.MAC, Arch: bootsvc.ArchX64}
 		return rendered(ipxe.GRUB(c, t.directory.Boot(c), t.directory.Farm())), nil
 	case BootFile:
-		content, err := t.directory.Open(n.VDisk, n.Version, n.File)
+		content, err := t.directory.Open(n.VDisk, n.Version, n.Content, n.File)
 		if err != nil {
 			return File{}, err
 		}

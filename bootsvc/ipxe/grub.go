@@ -89,7 +89,7 @@ func (g *grub) boot(c choice) {
 		args.WriteString(" " + quote(w))
 	}
 	for _, server := range g.plan.servers {
-		base := fmt.Sprintf("(tftp,%s)/%s%s/", server.Addr.Unmap(), bootsvc.FolderBoot, c.label)
+		base := fmt.Sprintf("(tftp,%s)/%s", server.Addr.Unmap(), c.folder)
 		g.say(fmt.Sprintf("Spate: %s from server %s (%s)", c.label, plain(server.Name), server.Addr))
 		g.line("if linux %s%s%s; then", base, bootsvc.Kernel, args.String())
 		g.line("if initrd %s%s; then", base, bootsvc.Image)

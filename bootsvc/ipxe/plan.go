@@ -30,6 +30,7 @@ type plan struct {
 type choice struct {
 	title   string
 	label   string // VDISK@VERSION
+	folder  string // in which its boot files are
 	line    string // the kernel command line without what the script adds
 	missing string // why it cannot be booted, or ""
 }
@@ -91,13 +92,17 @@ func (p plan) has(label string) bool { return p.index(label) >= 0 }
 func newChoice(o bootsvc.Choice) choice {
 	label := o.VDisk + "@" + strconv.FormatUint(uint64(o.Version), 10)
 	ch := choice{title: plain(o.Title), label: label, line: o.CommandLine, missing: plain(o.Missing)}
+	ch.folder = bootsvc.FolderBoot + label + "/"
+	if o.Content != "" {
+		ch.folder += o.Content + "/"
+	}
 	if ch.title == "" {
 		ch.title = plain(label)
 	}
 	if bad := CheckCommandLine(o.CommandLine); ch.missing == "" && bad != "" {
 		ch.missing = plain(fmt.Sprintf("%s cannot be booted: %s.", label, bad))
 	}
-	if !name(o.VDisk) {
+	if !name(o.VDisk) || o.Content != "" && !name(o.Content) {
 		ch.missing = "The name of this vDisk cannot stand in a boot script."
 	}
 	return ch

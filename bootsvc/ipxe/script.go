@@ -134,7 +134,7 @@ func (s *script) boot(i int) {
 	for n, server := range s.plan.servers {
 		s.line("echo Spate: %s from server %s (%s)", c.label, plain(server.Name), server.Addr)
 		s.line("imgfree ||")
-		base, query := url(server)+bootsvc.FolderBoot+c.label+"/", "?mac="+s.mac.Hyphens()
+		base, query := url(server)+c.folder, "?mac="+s.mac.Hyphens()
 		s.line("kernel --name %s --timeout %d %s%s%s %s || goto %s-next%d", kernelName, fetchTimeout.Milliseconds(), base, bootsvc.Kernel, query,
 			strings.TrimLeft(c.line+suffix(s.mac), " "), t, n)
 		s.line("initrd --name %s --timeout %d %s%s%s || goto %s-next%d", imageName, fetchTimeout.Milliseconds(), base, bootsvc.Image, query, t, n)

@@ -22,7 +22,7 @@ var (
 		{Name: "srv-b", Addr: netip.MustParseAddr("192.0.2.2"), HTTP: 80},
 	}}
 	client = bootsvc.Client{MAC: bootsvc.MAC{0x52, 0x54, 0, 0x77, 0, 1}, Arch: bootsvc.ArchX64, IPXE: true}
-	debian = bootsvc.Choice{VDisk: "debian12", Version: 3, Title: "Debian 12",
+	debian = bootsvc.Choice{VDisk: "debian12", Version: 3, Content: "3f2a000000000001", Title: "Debian 12",
 		CommandLine: `spate.server=192.0.2.1:6910,192.0.2.2:6910 spate.farm-key=spate1x spate.vdisk=debian12@3 memmap=64M$1G dyndbg="file nbd.c +p"`}
 	empty = bootsvc.Choice{VDisk: "data", Version: 0, Title: "Data", Missing: "Version 0 of vDisk data carries no kernel; import it again with --kernel."}
 )

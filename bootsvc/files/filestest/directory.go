@@ -22,6 +22,9 @@ var (
 	Image  = pattern(5 * 1024)
 )
 
+// Holds is the content of debian12@3.
+const Holds = "00112233445566ff"
+
 func pattern(n int) []byte {
 	b := make([]byte, n)
 	for i := range b {
@@ -48,7 +51,7 @@ func (d *Directory) Boot(c bootsvc.Client) bootsvc.Entry {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.asked = append(d.asked, c)
-	return bootsvc.Entry{Device: "pc-1", Choices: []bootsvc.Choice{{VDisk: "debian12", Version: 3, Title: "Debian 12", CommandLine: "quiet"}}}
+	return bootsvc.Entry{Device: "pc-1", Choices: []bootsvc.Choice{{VDisk: "debian12", Version: 3, Content: Holds, Title: "Debian 12", CommandLine: "quiet"}}}
 }
 
 // Farm has one server.
@@ -57,8 +60,8 @@ func (d *Directory) Farm() bootsvc.Farm {
 }
 
 // Open opens a boot file.
-func (d *Directory) Open(vdisk string, version uint32, file bootsvc.BootFile) (bootsvc.Content, error) {
-	if vdisk != "debian12" || version != 3 {
+func (d *Directory) Open(vdisk string, version uint32, content string, file bootsvc.BootFile) (bootsvc.Content, error) {
+	if vdisk != "debian12" || version != 3 || content != "" && content != Holds {
 		return nil, fmt.Errorf("this server does not hold %s@%d; copy it into a store", vdisk, version)
 	}
 	b := Kernel
@@ -68,7 +71,7 @@ func (d *Directory) Open(vdisk string, version uint32, file bootsvc.BootFile) (b
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.open++
-	return &content{Reader: bytes.NewReader(b), tag: "feed" + string(file), directory: d}, nil
+	return &open{Reader: bytes.NewReader(b), tag: "feed" + string(file), directory: d}, nil
 }
 
 // Note keeps an event.
@@ -108,17 +111,17 @@ func (d *Directory) Opened() int {
 	return d.open
 }
 
-type content struct {
+type open struct {
 	*bytes.Reader
 	tag       string
 	directory *Directory
 }
 
 // Tag is not a hash: the tests know it.
-func (c *content) Tag() string { return c.tag }
+func (c *open) Tag() string { return c.tag }
 
 // Close counts.
-func (c *content) Close() error {
+func (c *open) Close() error {
 	c.directory.mu.Lock()
 	defer c.directory.mu.Unlock()
 	c.directory.open--

@@ -130,7 +130,7 @@ func (v view) choice(o outcome, want Wanted, facts bootFacts) (c bootsvc.Choice,
 		c.Missing = found.sentence
 		return c, strings.TrimSuffix(found.sentence, ".")
 	}
-	c.Version = found.version.Number
+	c.Version, c.Content = found.version.Number, found.version.tag()
 	c.Title = fmt.Sprintf("%s version %d", c.VDisk, c.Version)
 	carries := carried(v.holders(found.vdisk), found.version)
 	c.CommandLine = v.commandLine(o, found.version, carries, facts)

@@ -190,7 +190,7 @@ func TestAnOpenFarmBootsWhatItsFolderHolds(t *testing.T) {
 	if !strings.Contains(e.Refusal, "tiny version 0 carries no boot image") {
 		t.Errorf("%+v", e)
 	}
-	c, err := d.Open("tiny", 0, bootsvc.Kernel)
+	c, err := d.Open("tiny", 0, Content{Root: Digest(store.Inventory().Replicas[0].ID.Root)}.tag(), bootsvc.Kernel)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,9 +200,10 @@ func TestAnOpenFarmBootsWhatItsFolderHolds(t *testing.T) {
 	}
 	c.Close()
 	for want, open := range map[string]func() (bootsvc.Content, error){
-		"carries no boot image":                func() (bootsvc.Content, error) { return d.Open("tiny", 0, bootsvc.Image) },
-		"no server holds vDisk tiny version 1": func() (bootsvc.Content, error) { return d.Open("tiny", 1, bootsvc.Kernel) },
-		"no vDisk is called other":             func() (bootsvc.Content, error) { return d.Open("other", 0, bootsvc.Kernel) },
+		"carries no boot image":                func() (bootsvc.Content, error) { return d.Open("tiny", 0, "", bootsvc.Image) },
+		"the boot script is for a vDisk":       func() (bootsvc.Content, error) { return d.Open("tiny", 0, "0123456789abcdef", bootsvc.Kernel) },
+		"no server holds vDisk tiny version 1": func() (bootsvc.Content, error) { return d.Open("tiny", 1, "", bootsvc.Kernel) },
+		"no vDisk is called other":             func() (bootsvc.Content, error) { return d.Open("other", 0, "", bootsvc.Kernel) },
 	} {
 		if _, err := open(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
@@ -226,7 +227,7 @@ func TestAnOpenFarmBootsWhatItsFolderHolds(t *testing.T) {
 		t.Fatal(err)
 	}
 	store.Scan()
-	if _, err := d.Open("tiny", 0, bootsvc.Kernel); err == nil || !strings.Contains(err.Error(), "lab-a does not hold vDisk tiny version 0; no other server that is alive has it") {
+	if _, err := d.Open("tiny", 0, "", bootsvc.Kernel); err == nil || !strings.Contains(err.Error(), "lab-a does not hold vDisk tiny version 0; no other server that is alive has it") {
 		t.Errorf("a file that is gone: %v", err)
 	}
 }

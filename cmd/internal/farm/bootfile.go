@@ -14,8 +14,9 @@ import (
 var bootKinds = map[bootsvc.BootFile]vdisk.BootKind{bootsvc.Kernel: vdisk.BootKernel, bootsvc.Image: vdisk.BootImage}
 
 // Open opens a boot file of a version, as this server's store has it. A replica with other content than the one that the
-// farm serves under this number is not opened: machines would log in to something else than they were started with.
-func (d directory) Open(name string, number uint32, file bootsvc.BootFile) (bootsvc.Content, error) {
+// farm serves under this number is not opened: machines would log in to something else than they were started with. The same
+// holds for a machine whose script was made for another content, by a server that knows better or when it was another one.
+func (d directory) Open(name string, number uint32, content string, file bootsvc.BootFile) (bootsvc.Content, error) {
 	v, here := d.f.view(), d.f.o.Name
 	title := fmt.Sprintf("%s version %d", name, number)
 	disk, ok := v.vdisk(name)
@@ -26,6 +27,9 @@ func (d directory) Open(name string, number uint32, file bootsvc.BootFile) (boot
 	want, ok := reference(holders, number)
 	if !ok {
 		return nil, Errorf(ErrorNotFound, "no server holds vDisk %s; spate vdisk list shows what there is", title)
+	}
+	if content != "" && content != want.tag() {
+		return nil, Errorf(ErrorConflict, "the boot script is for a vDisk %s with root %.4s…, and server %s knows it with root %.4s…; spate vdisk list shows which servers differ", title, content, here, want.tag())
 	}
 	elsewhere := "no other server that is alive has it"
 	if others := holding(holders, want, here); len(others) > 0 {
@@ -39,7 +43,7 @@ func (d directory) Open(name string, number uint32, file bootsvc.BootFile) (boot
 	if err != nil {
 		return nil, Errorf(ErrorUnavailable, "server %s does not hold vDisk %s; %s", here, title, elsewhere)
 	}
-	content, err := version.OpenBoot(bootKinds[file])
+	opened, err := version.OpenBoot(bootKinds[file])
 	version.Close() // an open file keeps what it needs
 	switch {
 	case errors.Is(err, vdisk.ErrNoBootFile):
@@ -47,7 +51,7 @@ func (d directory) Open(name string, number uint32, file bootsvc.BootFile) (boot
 	case err != nil:
 		return nil, Errorf(ErrorUnavailable, "%v; %s", err, elsewhere)
 	}
-	return content, nil
+	return opened, nil
 }
 
 func fileWord(f bootsvc.BootFile) string {

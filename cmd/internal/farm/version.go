@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/spate-project/spate/bootsvc"
 	"github.com/spate-project/spate/loadbalance"
 )
 
@@ -12,6 +13,9 @@ type Content struct {
 	Root      Digest `json:"root"`
 	Timestamp int64  `json:"timestamp"` // unix nanoseconds, from the seal; compared for equality only
 }
+
+// tag is what boot scripts say of it: the begin of the root, which covers the boot files too.
+func (c Content) tag() string { return c.Root.String()[:bootsvc.ContentDigits] }
 
 // Replica is one server's copy of a version.
 type Replica struct {
