@@ -69,7 +69,7 @@ func runKeeper(enclose func() error) error {
 	for _, bad := range protect(keeperMemory) {
 		k.tell(Event{Kind: Problem, At: sinceBoot(), Text: "keeper: " + bad.Error()})
 	}
-	if k.log, err = os.OpenFile("/dev/kmsg", os.O_WRONLY, 0); err != nil {
+	if k.log, err = os.OpenFile(kernelLog, os.O_WRONLY, 0); err != nil {
 		k.log = nil // tests; the kernel always has it
 	}
 	if k.data, err = newMemfd("write cache"); err != nil {
@@ -133,6 +133,7 @@ func (k *keeper) work() (reason string) {
 	if err != nil {
 		return err.Error()
 	}
+	spare(omitFile, os.Getpid(), cmd.Process.Pid)
 	if err := k.welcome(mine); err != nil {
 		_ = cmd.Process.Kill()
 	}
@@ -238,10 +239,12 @@ func (k *keeper) tell(e Event) {
 			return
 		}
 	}
-	if e.Text != "" {
-		k.record(e.Kind, e.Text)
+	if e.Text != "" && k.log != nil {
+		record(k.log, e.Kind, e.Text)
 	}
 }
+
+const kernelLog = "/dev/kmsg"
 
 // The levels of syslog(2) as the kernel's log has them: errors are shown on the console even when it is quiet.
 const (
@@ -250,15 +253,12 @@ const (
 )
 
 // record writes a line to the kernel's log.
-func (k *keeper) record(kind Kind, text string) {
-	if k.log == nil {
-		return
-	}
+func record(log *os.File, kind Kind, text string) {
 	level := levelLine
 	if kind == Problem {
 		level = levelProblem
 	}
-	_, _ = k.log.WriteString(level + "spate: " + strings.ReplaceAll(text, "\n", " ") + "\n")
+	_, _ = log.WriteString(level + "spate: " + strings.ReplaceAll(text, "\n", " ") + "\n")
 }
 
 // lastWords tells the beginning of what a worker wrote to its standard error: of a panic, that is what matters.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"debug/elf"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -48,6 +50,28 @@ func dynamic() bool {
 	return slices.ContainsFunc(f.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP })
 }
 
+// programAway is how many KiB of the program are mapped and not in memory, -1 when it is not known.
+func programAway() (kib int) {
+	b, err := os.ReadFile("/proc/self/smaps")
+	ours, size := false, 0
+	for line := range strings.Lines(string(b)) {
+		switch f := strings.Fields(line); {
+		case len(f) > 4 && strings.Contains(f[0], "-"):
+			ours = len(f) > 5 && strings.HasPrefix(f[5], "/memfd:"+binaryName)
+		case ours && f[0] == "Size:":
+			size, _ = strconv.Atoi(f[1])
+			kib += size
+		case ours && f[0] == "Rss:":
+			there, _ := strconv.Atoi(f[1])
+			kib -= there
+		}
+	}
+	if err != nil || size == 0 {
+		return -1
+	}
+	return kib
+}
+
 type scripted struct {
 	Lives int      `json:"lives"`
 	Seen  []string `json:"seen"`
@@ -83,8 +107,8 @@ func scriptedWorker() error {
 	if dynamic() {
 		root = []string{"any"}
 	}
-	s.Seen = append(s.Seen, fmt.Sprintf("%s vdisk=%s data=%q stage=%s root=%s", os.Args[0], p.Config.Line.VDisk,
-		written[:n], e.Stage, strings.Join(root, ",")))
+	s.Seen = append(s.Seen, fmt.Sprintf("%s vdisk=%s data=%q stage=%s at=%v root=%s away=%d", os.Args[0], p.Config.Line.VDisk,
+		written[:n], e.Stage, e.At, strings.Join(root, ","), programAway()))
 	if _, err := p.Data.WriteAt(fmt.Appendf(nil, "life %d", s.Lives), 0); err != nil {
 		return err
 	}
@@ -120,11 +144,12 @@ func TestANewWorkerHasWhatTheLastOneKept(t *testing.T) {
 		var status syscall.WaitStatus
 		_, _ = syscall.Wait4(k.PID(), &status, 0, nil)
 		_ = os.Remove(enclosure)
+		_ = os.Remove(omitFile)
 		if err := k.Close(); err != nil {
 			t.Error(err)
 		}
 	}()
-	if err := k.Tell(InitRuns); err != nil {
+	if err := k.Tell(InitRuns, time.Second); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -148,7 +173,7 @@ func TestANewWorkerHasWhatTheLastOneKept(t *testing.T) {
 		}
 		lives := strings.Split(e.Disk.Device, "\n")
 		for i, data := range []string{`""`, `"life 1"`, `"life 2"`} {
-			want := "@spate-worker vdisk=debian@3 data=" + data + " stage=init root=" + root
+			want := "@spate-worker vdisk=debian@3 data=" + data + " stage=init at=1s root=" + root + " away=0"
 			if i >= len(lives) || lives[i] != want {
 				t.Errorf("life %d is not %q:\n%s", i+1, want, e.Disk.Device)
 			}
@@ -231,5 +256,55 @@ func TestAnUpgradeThatDoesNotWorkIsTakenBack(t *testing.T) {
 	}
 	if err := k.binary.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// A keeper that takes nothing, because its console takes nothing, costs the worker lines and no time: who speaks may hold what
+// the disk needs.
+func TestALineThatNobodyTakesIsNotWaitedFor(t *testing.T) {
+	mine, theirs, err := newPair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mine.Close()
+	defer theirs.Close()
+	p := &Post{link: mine}
+	full := time.Now().Add(tellPatience)
+	for range 5000 {
+		p.Say(Line, strings.Repeat("all servers are silent ", 10))
+	}
+	if time.Now().After(full) {
+		t.Error("lines were waited for")
+	}
+	if err := mine.sendNow(message{Event: &Event{Kind: Line, Text: strings.Repeat("x", 1<<10)}}); !errors.Is(err, syscall.EAGAIN) {
+		t.Errorf("the link is not full: %v", err)
+	}
+}
+
+// An upgrade kills a worker only when its keeper is there to start the next one.
+func TestAWorkerWithoutAKeeperIsLeftAlone(t *testing.T) {
+	proc := t.TempDir()
+	for name, content := range map[string]string{
+		"7/status": "Name:\tspate-target\nPid:\t7\nPPid:\t5\n", "5/cmdline": keeperName + "\x00keeper\x00keep\x00",
+		"8/status": "Name:\tspate-target\nPid:\t8\nPPid:\t1\n", "1/cmdline": "/sbin/init\x00",
+	} {
+		if err := os.MkdirAll(filepath.Join(proc, filepath.Dir(name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(proc, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !hasKeeper(proc, 7) || hasKeeper(proc, 8) || hasKeeper(proc, 9) {
+		t.Error("7 has a keeper, 8 has none, 9 is not there:", hasKeeper(proc, 7), hasKeeper(proc, 8), hasKeeper(proc, 9))
+	}
+}
+
+// sysvinit reads one number a line.
+func TestSysvinitIsToldWhomToSpare(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "omit", "spate")
+	spare(file, 17, 4711)
+	if b, err := os.ReadFile(file); err != nil || string(b) != "17\n4711\n" {
+		t.Errorf("%q %v", b, err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,6 +30,7 @@ type message struct {
 // link is one end of a SOCK_SEQPACKET pair. Any goroutine may send; one at a time receives.
 type link struct {
 	conn   *net.UnixConn
+	raw    syscall.RawConn
 	buffer []byte
 }
 
@@ -56,19 +58,40 @@ func newLink(f *os.File) (*link, error) {
 	if !ok {
 		return nil, errors.Join(errors.New("link: not a unix socket"), c.Close())
 	}
-	return &link{conn: u, buffer: make([]byte, maxMessage)}, nil
+	raw, err := u.SyscallConn()
+	if err != nil {
+		return nil, errors.Join(err, u.Close())
+	}
+	return &link{conn: u, raw: raw, buffer: make([]byte, maxMessage)}, nil
 }
 
-func (l *link) send(m message) error {
+func (m message) bytes() ([]byte, error) {
 	b, err := json.Marshal(m)
+	if err == nil && len(b) > maxMessage {
+		err = fmt.Errorf("a message of %d bytes, the most are %d", len(b), maxMessage)
+	}
+	return b, err
+}
+
+// send waits until there is room, or for the write deadline.
+func (l *link) send(m message) error {
+	b, err := m.bytes()
 	if err != nil {
 		return err
 	}
-	if len(b) > maxMessage {
-		return fmt.Errorf("a message of %d bytes, the most are %d", len(b), maxMessage)
-	}
 	_, err = l.conn.Write(b)
 	return err
+}
+
+// sendNow does not wait, whoever else is sending.
+func (l *link) sendNow(m message) error {
+	b, err := m.bytes()
+	if err != nil {
+		return err
+	}
+	var sent error
+	err = l.raw.Control(func(fd uintptr) { _, sent = unix.SendmsgN(int(fd), b, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) })
+	return errors.Join(err, sent)
 }
 
 // receive waits for a message. io.EOF says that the other end has gone.

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -18,6 +20,7 @@ type Post struct {
 	// Data and Map are the memory of the write cache.
 	Data, Map *os.File
 	link      *link
+	sending   sync.Mutex // held by whoever waits until the keeper has room
 }
 
 // Join begins the worker's process: it finds its keeper, and makes itself last as long as it can.
@@ -48,19 +51,37 @@ func Join() (*Post, error) {
 	return p, nil
 }
 
-// Say tells a person a line.
-func (p *Post) Say(kind Kind, text string) { p.send(Event{Kind: kind, Text: text}) }
+// Say tells a person a line. It never waits: a line for which there is no room, because the console takes none, is lost. Who
+// speaks may hold what the disk needs.
+func (p *Post) Say(kind Kind, text string) {
+	_ = p.link.sendNow(message{Event: &Event{Kind: kind, At: sinceBoot(), Text: text}})
+}
 
-// Reach tells PID 1 and later workers that a stage was reached just now.
-func (p *Post) Reach(s Stage) { p.send(Event{Kind: Reached, Stage: s}) }
+// Log writes a line to the kernel's log, without the keeper. It may wait for a console.
+func (p *Post) Log(kind Kind, text string) {
+	if f, err := os.OpenFile(kernelLog, os.O_WRONLY, 0); err == nil { // a worker that nobody hears goes on all the same
+		record(f, kind, text)
+		f.Close()
+	}
+}
+
+// Reach tells PID 1 and later workers that a stage was reached just now, and returns what it has told.
+func (p *Post) Reach(s Stage) Event { return p.tell(Event{Kind: Reached, Stage: s}) }
 
 // Ready tells PID 1 that the disk is there.
-func (p *Post) Ready(d Disk) { p.send(Event{Kind: Ready, Disk: &d}) }
+func (p *Post) Ready(d Disk) { p.tell(Event{Kind: Ready, Disk: &d}) }
 
-func (p *Post) send(e Event) {
+func (p *Post) tell(e Event) Event {
 	e.At = sinceBoot()
-	_ = p.link.conn.SetWriteDeadline(time.Now().Add(tellPatience)) // a line that cannot be told must not stop the disk
-	_ = p.link.send(message{Event: &e})
+	_ = p.send(message{Event: &e}, tellPatience) // what cannot be told must not stop the disk
+	return e
+}
+
+func (p *Post) send(m message, patience time.Duration) error {
+	p.sending.Lock()
+	defer p.sending.Unlock()
+	_ = p.link.conn.SetWriteDeadline(time.Now().Add(patience)) // fails on a closed socket only
+	return p.link.send(m)
 }
 
 // Keep gives the keeper what a successor must know. When it returns without an error the successor will.
@@ -69,18 +90,22 @@ func (p *Post) Keep(state any) error {
 	if err != nil {
 		return err
 	}
-	_ = p.link.conn.SetWriteDeadline(time.Now().Add(keepPatience))
-	return p.link.send(message{State: b})
+	return p.send(message{State: b}, keepPatience)
 }
 
 // keepPatience is how long Keep may take before it is an error.
 const keepPatience = 10 * time.Second
 
-// Next waits for a stage of the boot that PID 1 or an earlier worker has reached. An error says that the keeper has gone.
+// Next waits for a stage of the boot that PID 1 or an earlier worker has reached. io.EOF says that the keeper has gone.
 func (p *Post) Next(ctx context.Context) (Event, error) {
 	for {
 		m, err := p.link.receive(ctx)
-		if err != nil {
+		switch {
+		case errors.Is(err, errMessage):
+			continue
+		case err != nil && ctx.Err() == nil:
+			return Event{}, io.EOF // whatever it is: nothing will come any more
+		case err != nil:
 			return Event{}, err
 		}
 		if m.Event != nil {

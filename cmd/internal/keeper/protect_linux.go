@@ -1,11 +1,14 @@
 package keeper
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -64,6 +67,19 @@ func enclose() error {
 	return os.Chdir("/")
 }
 
+// omitFile is where sysvinit's shutdown looks for processes that it must not kill: it does not know of names that begin with @.
+const omitFile = "/run/sendsigs.omit.d/spate"
+
+// spare writes the numbers of processes to such a file. Whoever does not read it misses nothing.
+func spare(file string, pids ...int) {
+	var b []byte
+	for _, pid := range pids {
+		b = append(strconv.AppendInt(b, int64(pid), 10), '\n')
+	}
+	_ = os.MkdirAll(filepath.Dir(file), 0o755)
+	_ = os.WriteFile(file, b, 0o644)
+}
+
 // protect does what makes a process last. What cannot be done is told; the process goes on.
 func protect(heap int64) (bad []error) {
 	complain := func(what string, err error) {
@@ -74,9 +90,14 @@ func protect(heap int64) (bad []error) {
 	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE)
 	debug.SetMemoryLimit(heap)
 	complain("be the last to be killed for memory", os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0o644))
-	// Whatever is used, from its first use on. The program itself is in memory anyhow, being a memfd; without ONFAULT what Go
-	// only reserves would be filled too, 60 MB of it.
+	// Whatever is used, from its first use on: without ONFAULT what Go only reserves would be filled too, 60 MB of it. The program
+	// itself at once.
 	complain("stay in memory", unix.Mlockall(unix.MCL_CURRENT|unix.MCL_FUTURE|unix.MCL_ONFAULT))
+	complain("keep the program in memory", lockProgram())
 	complain("be served first", unix.Setpriority(unix.PRIO_PGRP, 0, urgency))
+	// Where sessions are groups for the scheduler, it is the group whose urgency counts among others.
+	if err := os.WriteFile("/proc/self/autogroup", []byte(strconv.Itoa(urgency)), 0); !errors.Is(err, fs.ErrNotExist) {
+		complain("be served first", err)
+	}
 	return bad
 }

@@ -71,9 +71,9 @@ func (k *Keeper) Next(ctx context.Context) (Event, error) {
 	}
 }
 
-// Tell tells the worker, and by it the servers, that a stage was reached just now.
-func (k *Keeper) Tell(s Stage) error {
-	return k.link.send(message{Event: &Event{Kind: Reached, Stage: s, At: sinceBoot()}})
+// Tell tells the worker, and by it the servers, that a stage was reached, and when: as time since the kernel was started.
+func (k *Keeper) Tell(s Stage, at time.Duration) error {
+	return k.link.send(message{Event: &Event{Kind: Reached, Stage: s, At: at}})
 }
 
 // Close ends the conversation. The keeper and the disk go on.

@@ -72,6 +72,9 @@ func Upgrade(program string) error {
 	if err != nil {
 		return err
 	}
+	if !hasKeeper("/proc", pid) {
+		return errors.New("the keeper of this machine's disk has died: nobody would start the new program, and the disk would be lost with the old one")
+	}
 	part := UpgradeFile + ".part"
 	if err := copyFile(part, program); err != nil {
 		return fmt.Errorf("copy the new program: %w", err)
@@ -94,6 +97,21 @@ func copyFile(to, from string) error {
 	}
 	_, err = io.Copy(out, in)
 	return errors.Join(err, out.Close())
+}
+
+// hasKeeper tells whether a worker's parent is its keeper.
+func hasKeeper(proc string, worker int) bool {
+	status, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(worker), "status"))
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(status)) {
+		if parent, ok := strings.CutPrefix(line, "PPid:"); ok {
+			line, err := os.ReadFile(filepath.Join(proc, strings.TrimSpace(parent), "cmdline"))
+			return err == nil && bytes.HasPrefix(line, []byte(keeperName+"\x00"))
+		}
+	}
+	return false
 }
 
 // findWorker finds the process that serves this machine's disk.

@@ -99,7 +99,7 @@ func (m *machine) attempt() (err error) {
 		unmountRoot()
 		return err
 	}
-	m.tell(keeper.RootMounted)
+	m.tell(keeper.RootMounted, sinceStart())
 	m.handOver()
 	return m.become()
 }
@@ -114,6 +114,7 @@ func (m *machine) start() error {
 		}
 		c.DeviceKey = key
 	}
+	loaded := sinceStart() // before the keeper is made, which takes a part of a second on a slow machine
 	m.children.Lock()
 	k, err := keeper.Start(c)
 	m.children.Unlock()
@@ -121,7 +122,7 @@ func (m *machine) start() error {
 		return err
 	}
 	m.keeper, m.disk, m.events = k, nil, make(chan keeper.Event)
-	m.tell(keeper.InitRuns)
+	m.tell(keeper.InitRuns, loaded)
 	// Ends when the keeper does; nobody waits for it.
 	go func(events chan keeper.Event) {
 		defer close(events)
@@ -139,8 +140,12 @@ func (m *machine) start() error {
 	return nil
 }
 
-func (m *machine) tell(s keeper.Stage) {
-	if err := m.keeper.Tell(s); err != nil {
+// tell tells of a stage. A keeper that has gone is told nothing; its worker goes on.
+func (m *machine) tell(s keeper.Stage, at time.Duration) {
+	if m.keeper == nil {
+		return
+	}
+	if err := m.keeper.Tell(s, at); err != nil {
 		m.con.line("keeper: " + err.Error())
 	}
 }
@@ -221,7 +226,7 @@ func (m *machine) become() error {
 		return err
 	}
 	for delay := firstDelay; ; delay = min(2*delay, lastDelay) {
-		m.tell(keeper.SystemRuns)
+		m.tell(keeper.SystemRuns, sinceStart())
 		err := execInit(usable, os.Args[1:], environment())
 		// The initramfs is gone: all that is left is to try again.
 		m.con.line("no init of the root file system can be started: " + strings.ReplaceAll(err.Error(), "\n", ", "))
