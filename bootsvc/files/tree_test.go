@@ -102,9 +102,9 @@ func TestATransferBelongsToTheMachineThatNamedItself(t *testing.T) {
 
 // A kernel goes with the disk that its script names, and with no other under the same number.
 func TestABootFileOfAnotherContentIsNotGiven(t *testing.T) {
-	tree := New(filestest.New(), filestest.Loaders(t))
+	tree := files.New(filestest.New(), filestest.Loaders(t))
 	for content, want := range map[string]bool{filestest.Holds: true, "0011223344556677": false} {
-		n, err := Parse("boot/debian12@3/" + content + "/kernel")
+		n, err := files.Parse("boot/debian12@3/" + content + "/kernel")
 		if err != nil {
 			t.Fatal(err)
 		}
