@@ -19,6 +19,13 @@ func (l *leases) give(q question, now time.Time, why string) answer {
 // grantable tells whether an address is one that this server may give out at all: from a pool, or reserved for the machine.
 func (q question) grantable() bool { return q.wanted == q.reserved || q.subnet.pooled(q.wanted) }
 
+// hearsay tells that what this server believes of an address is no reason to refuse it: it is of another server's share, which may have
+// taken it back from one machine (a RELEASE is sent to one server alone) and given it to the next. A refusal from here would take
+// the address from a machine that holds it.
+func (l *leases) hearsay(q question) bool {
+	return q.subnet.pooled(q.wanted) && !l.cfg.Share.owns(q.wanted) && q.subnet.usable(q.wanted, l.cfg.Addr) && !l.reserved[q.wanted]
+}
+
 // take answers a REQUEST that selects our offer. The offer may be forgotten, because it took the machine too long or because we
 // were restarted: then it still stands when the address is free and ours to give.
 func (l *leases) take(q question, now time.Time) answer {
@@ -47,7 +54,7 @@ func (l *leases) other(q question, farm bool, now time.Time) answer {
 		return silent("it takes another server's offer")
 	}
 	o := l.byAddr[q.wanted]
-	if o != nil && o.MAC != q.mac && o.live(now) && o.State != stateOffered {
+	if o != nil && o.MAC != q.mac && o.live(now) && o.State != stateOffered && !l.hearsay(q) {
 		a := silent("another server of the farm gives %s, which %s holds as far as this one knows", q.wanted, o.MAC)
 		a.problem = true
 		return a
@@ -67,6 +74,8 @@ func (l *leases) reboot(q question, now time.Time) answer {
 	o := l.byMAC[q.mac]
 	why, ok := l.free(q, q.wanted, now)
 	switch {
+	case !ok && l.hearsay(q):
+		return silent("as far as this server has heard, %s; the one of its share may know better", why)
 	case !ok:
 		return refuse("%s", why)
 	case q.wanted == q.reserved:
@@ -106,6 +115,8 @@ func (l *leases) renew(q question, now time.Time) answer {
 			return silent("%s is in no pool here", q.wanted)
 		}
 		return l.give(q, now, "it uses the address, which was offered to another machine")
+	case !ok && l.hearsay(q):
+		return silent("as far as this server has heard, %s; the one of its share may know better", why)
 	case !ok:
 		return refuse("%s", why)
 	case q.grantable() && known:

@@ -27,6 +27,8 @@
 //     asks again within a retry's time, that server is down, and it gets an address from here.
 //   - A machine in REBINDING (its server does not answer) gets its address from any server, also from another's share and also
 //     when this server has never heard of it: it holds the address now, so the owner cannot have given it away. We remember it.
+//   - What is only heard of another's share refuses nothing: a RELEASE goes to one server alone, which may have given the address to
+//     the next machine since. Only the server of the share says no.
 //   - INIT-REBOOT is answered only for what is known; a server that knows nothing keeps silent, because the one that does
 //     may answer. For an address of another's share ARP is asked first.
 //   - What remains: a server that was down while another renewed one of its addresses believes the lease to have ended. It

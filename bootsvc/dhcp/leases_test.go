@@ -241,6 +241,34 @@ func TestTwoServersNeverGiveOneAddressToTwoMachinesAndStandInForOneAnother(t *te
 	}
 }
 
+// A RELEASE goes to one server alone. The other one believes for an hour that the address belongs to the machine that gave it back;
+// it must neither complain nor take the address from the next one, whose disk is behind it.
+func TestWhatAServerHasHeardOfAnothersShareTakesNoAddressFromAMachine(t *testing.T) {
+	c := testConfig(t, "192.0.2.10", "192.0.2.29")
+	c.Share = Share{1, 2}
+	b := newBook(t, c)
+	b.other(b.q(1, "192.0.2.10"), true, start) // the first one takes it from the other server, and gives it back there
+	later := start.Add(time.Minute)
+	for _, r := range []answer{b.renew(b.q(2, "192.0.2.10"), later), b.reboot(b.q(2, "192.0.2.10"), later)} {
+		if r.verdict != verdictSilent {
+			t.Errorf("what was only heard refuses a machine its address: %+v", r)
+		}
+	}
+	if r := b.other(b.q(2, "192.0.2.10"), true, later); r.problem {
+		t.Errorf("the server of the share has given its address again, and that is a problem: %+v", r)
+	}
+	if r := b.renew(b.q(2, "192.0.2.10"), later.Add(time.Minute)); r.verdict != verdictGive {
+		t.Errorf("the newer holder: %+v", r)
+	}
+	if r := b.renew(b.q(1, "192.0.2.10"), later.Add(time.Minute)); r.verdict != verdictSilent {
+		t.Errorf("the older holder: %+v", r)
+	}
+	own := b.lease(t, 3, later)
+	if r := b.renew(b.q(4, own.String()), later); r.verdict != verdictRefuse {
+		t.Errorf("an address of the own share: %+v", r)
+	}
+}
+
 // While both servers live, firmware, iPXE and operating system of one boot get one address, whichever server is faster.
 func TestADiscoverIsLeftToTheServerOfTheLeaseUntilThatOneIsSeenToBeSilent(t *testing.T) {
 	c := testConfig(t, "192.0.2.10", "192.0.2.29")
