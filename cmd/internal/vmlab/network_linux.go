@@ -47,7 +47,8 @@ func NewNetwork(dir string) (*Network, error) {
 	if _, err := command("ip -6 addr add fd77::1/64 dev " + bridge + " nodad"); err != nil {
 		return n, err
 	}
-	n.router, err = lab.Spawn{Name: "router", Args: []string{"dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-hosts", "--no-resolv",
+	// With --no-daemon dnsmasq leaves its capabilities as they are: a change of them would undo that it dies with us (prctl(2)).
+	n.router, err = lab.Spawn{Name: "router", Args: []string{"dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--no-hosts", "--no-resolv",
 		"--port=0", "--interface=" + bridge, "--bind-interfaces", "--user=root", "--pid-file", "--log-facility=-",
 		"--dhcp-leasefile=" + filepath.Join(dir, "router.leases"), "--enable-ra", "--dhcp-range=fd77::,ra-only"}}.Start()
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 // in more, arguments of dnsmasq; without any it gives out addresses only. Somebody must call End.
 func (n *Network) DHCP(l *lab.Link, more ...string) (*lab.Process, error) {
 	first, last, _ := strings.Cut(pool, "-")
-	args := []string{"dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-hosts", "--no-resolv", "--port=0", "--interface=eth0",
+	args := []string{"dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--no-hosts", "--no-resolv", "--port=0", "--interface=eth0",
 		"--bind-interfaces", "--dhcp-range=" + first + "," + last + ",255.255.255.0,1h", "--dhcp-authoritative", "--no-ping", "--log-dhcp",
 		"--user=root", "--dhcp-leasefile=" + filepath.Join(n.dir, "dnsmasq.leases"), "--log-facility=-", "--pid-file"}
 	return lab.Spawn{Name: "dnsmasq", Link: l, Args: append(args, more...)}.Start()
