@@ -12,8 +12,9 @@ import (
 
 // What the machine says when it comes so far.
 const (
-	firstSays = "The first program of the root file system runs"
-	loginSays = "login:"
+	firstSays   = "The first program of the root file system runs"
+	loginSays   = "login:"
+	restartSays = "reboot: Restarting system"
 )
 
 // record is what was seen of the machine. Its methods may be called from any goroutine.
@@ -85,7 +86,7 @@ func (r *record) happens() {
 func (r *record) behind() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.failovers < r.happened
+	return r.boots == 1 && r.failovers < r.happened // after another start it counts anew
 }
 
 // sum adds up what is counted.
@@ -107,7 +108,10 @@ func (r *record) summary(trouble int) string {
 	row("boots", "%d", r.boots)
 	row("power-on to", "the root's first program %s, the clock %s, the log-in prompt %s", seconds(r.root), seconds(r.clock), seconds(r.login))
 	late := ""
-	if r.failovers < r.happened {
+	switch {
+	case r.boots > 1:
+		late = ", the most between two starts of the machine"
+	case r.failovers < r.happened:
 		late = fmt.Sprintf(", after %d troubles: the machine tells its server every ten seconds", r.happened)
 	}
 	row("failovers", "%d%s", r.failovers, late)

@@ -115,8 +115,11 @@ func (s *screen) endLocked() {
 	if !s.free {
 		s.printf("%7.1f  %s\n", at.Seconds(), text)
 	}
-	if s.live && strings.Contains(text, firstSays) {
+	switch {
+	case s.live && strings.Contains(text, firstSays):
 		s.free = true
+	case strings.Contains(text, restartSays): // the firmware would clear the screen
+		s.free, s.column = false, false
 	}
 }
 

@@ -53,6 +53,11 @@ func TestOnATerminalAPromptReturnsAfterANote(t *testing.T) {
 	if got, want := out.String(), "\x1b[1mroot#\x1b[0m ls\n\x1b[1m==> a server dies\x1b[0m\n\x1b[1mroot#\x1b[0m ls"; got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
+	out.Reset()
+	_, _ = s.Write([]byte("\r\n[ 9.1] " + restartSays + "\r\n\x1b[2Jfirmware\r\n"))
+	if strings.Contains(out.String(), "\x1b[2J") || !strings.Contains(out.String(), "firmware\n") {
+		t.Errorf("after a restart there is %q", &out)
+	}
 	s.end()
 	out.Reset()
 	_, _ = s.Write([]byte("more"))
@@ -116,6 +121,7 @@ func TestWhatWentWrongIsAnError(t *testing.T) {
 // The machine tells of a failover some seconds late; that is said where it matters.
 func TestAFailoverThatWasNotToldYetIsSaid(t *testing.T) {
 	r := newRecord()
+	r.line(firstSays, time.Second, true)
 	r.happens()
 	if !r.behind() || !strings.Contains(r.summary(0), "0, after 1 troubles") {
 		t.Error("nobody says that the machine has not told yet")
