@@ -1,6 +1,7 @@
 package httpboot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -156,12 +157,13 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, n files.Name) {
 	}
 	begin := time.Now()
 	out := &writer{ResponseWriter: w, control: http.NewResponseController(w)}
-	http.ServeContent(out, r, "", time.Time{}, io.NewSectionReader(f, 0, f.Size()))
+	in := &reader{ReadSeeker: io.NewSectionReader(f, 0, f.Size())}
+	http.ServeContent(out, r, "", time.Time{}, in)
 	if r.Method == http.MethodHead || out.status == http.StatusNotModified || out.status == http.StatusRequestedRangeNotSatisfiable {
 		return
 	}
 	tr.Took, tr.Sent, tr.Size = time.Since(begin), out.sent, f.Size()
-	tr.Err = out.ended()
+	tr.Err = cmp.Or(in.err, out.ended())
 	if tr.Err != nil {
 		s.failed.Add(1)
 	} else {

@@ -3,6 +3,7 @@ package httpboot
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -44,4 +45,19 @@ func (w *writer) ended() error {
 		return fmt.Errorf("only %d of %d bytes could be read", w.sent, length)
 	}
 	return nil
+}
+
+// reader remembers why a file could not be read: package http tells nobody.
+type reader struct {
+	io.ReadSeeker
+	err error
+}
+
+// Read reads on.
+func (r *reader) Read(b []byte) (int, error) {
+	n, err := r.ReadSeeker.Read(b)
+	if err != nil && !errors.Is(err, io.EOF) {
+		r.err = err
+	}
+	return n, err
 }
