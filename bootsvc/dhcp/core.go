@@ -62,16 +62,17 @@ func newCore(cfg Config, dir bootsvc.Directory, keep func(lease)) *core {
 // receive takes a packet that came to port 67 or 4011.
 func (c *core) receive(now time.Time, in packet) {
 	a, no := c.cfg.read(in)
-	if no != nil {
-		if !no.hush {
-			c.note(now, a.MAC, no.problem, "%s: no answer: %s", c.about(a), no.reason)
-		}
+	if no != nil && no.hush {
 		return
 	}
 	if first, ok := c.limits.allow(now, a.MAC); !ok {
 		if first {
 			c.note(now, a.MAC, true, "%s sends more than %d packets a second; the rest is not looked at", a.MAC, perMAC)
 		}
+		return
+	}
+	if no != nil {
+		c.note(now, a.MAC, no.problem, "%s: no answer: %s", c.about(a), no.reason)
 		return
 	}
 	e := c.dir.Boot(a.Client)
@@ -86,6 +87,9 @@ func (c *core) lookUp(now time.Time, a ask, e bootsvc.Entry) answer {
 	q := question{mac: a.MAC, subnet: a.subnet, wanted: a.wanted}
 	if e.Address.IsValid() && a.subnet.Network.Contains(e.Address) {
 		q.reserved = e.Address
+	}
+	if a.kind == kindSelect && a.identity != c.cfg.Addr && a.wanted != q.reserved && !c.cfg.Share.owns(a.wanted) {
+		return c.leases.other(q, true, now) // the relay agent stands for all servers: this is the offer of another one
 	}
 	switch a.kind {
 	case kindDiscover:

@@ -238,6 +238,61 @@ func TestAMachineThatSendsTooMuchIsNotLookedAtAndToldOnceASecond(t *testing.T) {
 	}
 }
 
+// Packets that are not even read far enough to be answered cost no more than others: not a line in the log for each.
+func TestAFloodOfPacketsThatAreRefusedIsNotToldPacketByPacket(t *testing.T) {
+	d := &fakeDirectory{}
+	c := newCore(captureConfig(t, ModeServer), d, func(lease) {})
+	b := captures(t)["ovmf-request"]
+	for i := range maxMACs + 1000 {
+		c.receive(start, packet{bytes: edit(t, b, func(p *dhcpv4.DHCPv4) {
+			p.DeleteOption(dhcpv4.OptionDHCPMessageType) // plain BOOTP
+			p.ClientHWAddr = net.HardwareAddr{2, 0, 1, byte(i >> 16), byte(i >> 8), byte(i)}
+		}), broadcast: true})
+	}
+	if len(d.events) > maxMACs {
+		t.Errorf("told %d times", len(d.events))
+	}
+}
+
+// RFC 5107: a relay agent lets both servers name themselves as the agent, so that a REQUEST does not say whose offer is taken. The
+// server of the share answers, and the other one must not refuse.
+func TestBehindAnAgentThatStandsForTheServersOneOfThemAnswers(t *testing.T) {
+	discover := captures(t)["rom-discover"]
+	override := func(p *dhcpv4.DHCPv4) {
+		relayed(p)
+		p.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionRelayAgentInformation, []byte{11, 4, 10, 88, 0, 254}))
+	}
+	var all []*core
+	for i := range 2 {
+		cfg := captureConfig(t, ModeServer)
+		cfg.Share = Share{i, 2}
+		all = append(all, newCore(cfg, &fakeDirectory{}, func(lease) {}))
+	}
+	for _, c := range all {
+		c.receive(start, packet{bytes: edit(t, discover, override)})
+	}
+	offer, err := dhcpv4.FromBytes(all[0].out[0].bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := edit(t, discover, func(p *dhcpv4.DHCPv4) {
+		override(p)
+		p.UpdateOption(dhcpv4.OptMessageType(dhcpv4.MessageTypeRequest))
+		p.UpdateOption(dhcpv4.OptRequestedIPAddress(offer.YourIPAddr))
+		p.UpdateOption(dhcpv4.OptServerIdentifier(offer.ServerIdentifier()))
+	})
+	for i, c := range all {
+		c.out = nil
+		c.receive(start, packet{bytes: request})
+		if len(c.out) != 1-i {
+			t.Errorf("server %d: %d replies", i, len(c.out))
+		}
+	}
+	if l := all[1].leases.byAddr[ip(offer.YourIPAddr)]; l == nil || l.State != stateNoted || len(all[1].leases.byAddr) != 1 {
+		t.Errorf("the other one has %+v of %d", l, len(all[1].leases.byAddr))
+	}
+}
+
 // The client says how much it can take; what it can do without is left out.
 func TestAReplyIsNeverLongerThanItsClientCanTake(t *testing.T) {
 	cfg := captureConfig(t, ModeServer)
