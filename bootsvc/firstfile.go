@@ -30,7 +30,7 @@ func FirstFile(c Client, e Entry, server Server) (name, reason string) {
 	case e.SecureBoot && (c.Arch == ArchX64 || c.Arch == ArchEBC):
 		return FileShim, "UEFI x86-64 loads the signed shim"
 	case e.SecureBoot:
-		return "", fmt.Sprintf("there is no signed way to boot %s with %s: set secure_boot: false for it, or switch the firmware to UEFI PXE on x86-64", c.Arch, protocol(c.Arch))
+		return "", fmt.Sprintf("there is no signed way to boot %s with %s: set secure_boot: off for it, or switch the firmware to UEFI PXE on x86-64", c.Arch, protocol(c.Arch))
 	}
 	file := ""
 	switch c.Arch {
