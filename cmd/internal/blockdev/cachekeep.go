@@ -63,7 +63,7 @@ func parseHeader(b []byte) (h header, err error) {
 	body := b[16:headerUsed]
 	switch {
 	case !bytes.Equal(b[:8], []byte(headerMagic)):
-		return h, errors.New("there is none")
+		return h, fmt.Errorf("%w: there is none", ErrDamaged)
 	case be.Uint32(b[8:]) != mapFormat:
 		return h, fmt.Errorf("it has format %d, this program knows format %d", be.Uint32(b[8:]), mapFormat)
 	case be.Uint32(b[12:]) != crc32.Checksum(body, castagnoli):
@@ -126,8 +126,12 @@ func newKept(base Device, h header, table, data *memory, notice func(Notice)) (*
 	return newWriteCache(base, m, p), nil
 }
 
-// RecoverWriteCache goes on with what a process that died left in kept memory. A map that does not check, or is that of
-// another disk, is an error: what was written cannot be told then, and base must not be used as if nothing had been.
+// ErrOtherDisk says that a write cache lies over something else than was expected.
+var ErrOtherDisk = errors.New("it is that of another disk, or of another version of it")
+
+// RecoverWriteCache goes on with what a process that died left in kept memory. A map that does not check (ErrDamaged), or is that
+// of another disk (ErrOtherDisk), is an error: what was written cannot be told then, and base must not be used as if nothing had
+// been. All other errors are of this process or of this moment: the memory stays as it is, for another attempt.
 func RecoverWriteCache(base Device, k Kept, notice func(Notice)) (*WriteCache, error) {
 	head, err := mapFile(k.Map, headerSize)
 	if err != nil {
@@ -138,7 +142,7 @@ func RecoverWriteCache(base Device, k Kept, notice func(Notice)) (*WriteCache, e
 		return nil, fmt.Errorf("recover the write cache: %w", err)
 	}
 	if h.size != base.Size() || h.below != k.Below {
-		return nil, errors.New("recover the write cache: it is that of another disk, or of another version of it")
+		return nil, fmt.Errorf("recover the write cache: %w", ErrOtherDisk)
 	}
 	table, data, err := mapKept(h, k)
 	if err != nil {
