@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -36,8 +37,10 @@ type Attachment struct {
 	line     func(string) // tells a person what happens, one line a call
 	start    time.Time
 	origin   stream.Instant // the client's clock at start
+	servers  []netip.AddrPort
 	cancel   context.CancelFunc
-	finished chan error
+	finished chan struct{} // closed when the client has ended
+	ended    error         // why; written before
 
 	mu      sync.Mutex // guards all below
 	moves   []Move
@@ -103,7 +106,7 @@ func Start(ctx context.Context, o Options) (*Attachment, error) {
 	}
 	a := &Attachment{
 		where: o.Where, asked: o.Login.VDisk, remote: o.Remote, line: line,
-		start: time.Now(), finished: make(chan error, 1), told: map[string]time.Time{},
+		start: time.Now(), servers: l.servers, finished: make(chan struct{}), told: map[string]time.Time{},
 	}
 	a.client = stream.NewClient(stream.ClientConfig{
 		Farm: l.farm, Device: l.device, PSK: l.psk, Cipher: l.cipher, Login: l.wire, Servers: l.servers,
@@ -113,7 +116,10 @@ func Start(ctx context.Context, o Options) (*Attachment, error) {
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	a.cancel = cancel
 	// Ended by Close, which waits for it.
-	go func() { a.finished <- a.client.Run(run) }()
+	go func() {
+		defer close(a.finished)
+		a.ended = a.client.Run(run)
+	}()
 	return a, nil
 }
 
@@ -155,8 +161,28 @@ func (a *Attachment) Close() error {
 		a.Disk.Close()
 	}
 	a.cancel()
-	return <-a.finished
+	<-a.finished
+	return a.ended
 }
+
+// Lost returns when the conversation with the servers has ended without Close: nothing is read any more then, and only another
+// attachment helps. It returns nil when ctx ends before.
+func (a *Attachment) Lost(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-a.finished:
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("the conversation with the servers has ended: %w", errors.Join(errEnded, a.ended))
+}
+
+var errEnded = errors.New("it cannot go on")
+
+// Servers are the addresses of the log-in servers, with their names resolved.
+func (a *Attachment) Servers() []netip.AddrPort { return slices.Clone(a.servers) }
 
 // SetWriteCache tells status of the write cache in front of the disk.
 func (a *Attachment) SetWriteCache(c *blockdev.WriteCache) {
