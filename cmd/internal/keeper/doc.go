@@ -11,7 +11,9 @@
 // another one, which adopts the lease, logs in again, recovers the write cache from the keeper's memory and takes over the
 // block device; the machine sees a pause and no error. An upgrade is the same: a new binary, then a new worker.
 //
-// The keeper has no network and no device, reads nothing but messages of these two, and never ends by itself.
+// The keeper has no network and no device, reads nothing but messages of these two, and never ends by itself. If it is killed all the
+// same, a worker on which the machine runs goes on: it has all that it needs, and nobody to follow it. PID 1 starts another keeper
+// as long as nothing is mounted; a worker on which nothing runs makes room for that one's.
 //
 // # What keeps it alive
 //

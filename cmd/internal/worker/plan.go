@@ -3,6 +3,7 @@ package worker
 import (
 	"bufio"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -70,15 +71,24 @@ func below(d wire.Disk) (id blockdev.Identity) {
 	return id
 }
 
+// errOtherContent says that the disk that a machine runs from is not served any more.
+var errOtherContent = errors.New("the servers serve another content than this machine runs from")
+
+// lasting tells whether what went wrong with a disk stays wrong whoever tries again. All else, memory that cannot be had just
+// now or a program that does not know the format of the cache, is a reason for another worker and not for errors of the disk.
+func lasting(err error) bool {
+	return errors.Is(err, errOtherContent) || errors.Is(err, blockdev.ErrDamaged) || errors.Is(err, blockdev.ErrOtherDisk)
+}
+
 func deviceOf(index uint32) string { return fmt.Sprintf("/dev/nbd%d", index) }
 
-// note puts a stage into the times that servers are told, and says whether that changed them.
+// note puts a stage into the times that servers are told, and says whether that changed them. A stage is reached once.
 func note(t *wire.BootTimes, e keeper.Event) bool {
 	field := map[keeper.Stage]*uint32{
 		keeper.InitRuns: &t.ModulesMS, keeper.NetworkUp: &t.NetworkMS, keeper.LoggedIn: &t.LogInMS,
 		keeper.Attached: &t.AttachedMS, keeper.RootMounted: &t.RootMS, keeper.SystemRuns: &t.InitMS,
 	}[e.Stage]
-	if e.Kind != keeper.Reached || field == nil {
+	if e.Kind != keeper.Reached || field == nil || *field != 0 {
 		return false
 	}
 	*field = uint32(max(e.At/time.Millisecond, 1))

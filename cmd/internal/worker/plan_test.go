@@ -3,8 +3,10 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -61,7 +63,8 @@ func TestEachStageHasItsPlaceInTheBootTimes(t *testing.T) {
 	if want := (wire.BootTimes{ModulesMS: 1000, NetworkMS: 2000, LogInMS: 3000, AttachedMS: 4000, RootMS: 5000, InitMS: 6000}); !reflect.DeepEqual(boot, want) {
 		t.Errorf("%+v", boot)
 	}
-	for _, e := range []keeper.Event{{Kind: keeper.Line, Stage: keeper.InitRuns}, {Kind: keeper.Reached, Stage: "another"}} {
+	for _, e := range []keeper.Event{{Kind: keeper.Line, Stage: keeper.InitRuns}, {Kind: keeper.Reached, Stage: "another"},
+		{Kind: keeper.Reached, Stage: keeper.LoggedIn, At: time.Hour}} { // by a later worker
 		if note(&boot, e) {
 			t.Errorf("%+v is a stage", e)
 		}
@@ -90,6 +93,43 @@ func TestABrokenDiskFailsAlways(t *testing.T) {
 	} {
 		if !errors.Is(err, why) {
 			t.Error(err)
+		}
+	}
+}
+
+// A keeper that dies takes no disk with it on which a machine runs; before that its worker makes room for another keeper's.
+func TestAWorkerOutlivesItsKeeperOnceSomethingRunsFromItsDisk(t *testing.T) {
+	for _, c := range []struct {
+		name           string
+		used, serves   bool // by a predecessor; the keeper dies after the device was taken
+		goesOn, serve2 bool
+	}{
+		{"before anything runs", false, false, false, false},
+		{"while it serves", false, true, true, false},
+		{"a successor that logs in again", true, false, true, true},
+		{"a successor that serves", true, true, true, true},
+	} {
+		var l lone
+		if c.serves && !l.mayServe(c.used) {
+			t.Errorf("%s: may not serve", c.name)
+		}
+		if l.is() || l.left(c.used) != c.goesOn || !l.is() {
+			t.Errorf("%s: goes on is not %v", c.name, c.goesOn)
+		}
+		if l.mayServe(c.used) != c.serve2 {
+			t.Errorf("%s: may take the device afterwards is not %v", c.name, c.serve2)
+		}
+	}
+}
+
+// Only what stays wrong fails a disk: a moment without memory must not become an I/O error.
+func TestADiskFailsOnlyForWhatStaysWrong(t *testing.T) {
+	for err, want := range map[error]bool{
+		blockdev.ErrDamaged: true, blockdev.ErrOtherDisk: true, errOtherContent: true,
+		syscall.ENOMEM: false, errors.New("it has format 2, this program knows format 1"): false,
+	} {
+		if lasting(fmt.Errorf("recover the write cache: %w", err)) != want {
+			t.Errorf("%v: not %v", err, want)
 		}
 	}
 }

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/spate-project/spate/cmd/internal/agent"
@@ -27,6 +29,8 @@ type state struct {
 	Lease *nic.Lease `json:"lease,omitempty"`
 	// Key is the private key of the device, so that a successor is the same target.
 	Key [keyfile.Size]byte `json:"key"`
+	// Servers are the log-in servers by address: a successor must not need a name server.
+	Servers []netip.AddrPort `json:"servers,omitempty"`
 	// Disk is what the first log-in named; nil before.
 	Disk *wire.Disk `json:"disk,omitempty"`
 	// Attached says that the write cache has been made and that Index may be a device with our disk.
@@ -34,11 +38,16 @@ type state struct {
 	Index    uint32 `json:"index"`
 }
 
-// worker is one process. It belongs to the goroutine of Run.
+// worker is one process. What has no other guard belongs to the goroutine of Run.
 type worker struct {
-	post  *keeper.Post
-	state state
-	boot  wire.BootTimes
+	post      *keeper.Post
+	state     state
+	inherited bool // from a predecessor that may have attached the device; not written after Run has begun
+	lone      lone
+
+	mu       sync.Mutex        // guards what follows
+	boot     wire.BootTimes    // what servers are told
+	attached *agent.Attachment // who tells them; nil before the log-in
 }
 
 // Run is the worker's process. It returns only with an error; the keeper starts another one then.
@@ -53,6 +62,7 @@ func Run(ctx context.Context) error {
 			return fmt.Errorf("what the last worker kept: %w", err)
 		}
 	}
+	w.inherited = w.state.Attached
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	err = w.run(ctx, cancel)
@@ -63,11 +73,13 @@ func Run(ctx context.Context) error {
 }
 
 func (w *worker) run(ctx context.Context, fail context.CancelCauseFunc) error {
-	if err := w.key(); err != nil {
-		return err
-	}
+	go w.listen(ctx, fail) // ends with ctx or the keeper; nobody waits for it
 	link, err := w.network(ctx)
 	if err != nil {
+		return err
+	}
+	// Behind the network: keys wait for the kernel's random numbers, and addresses do not.
+	if err := w.key(); err != nil {
 		return err
 	}
 	// Ends with ctx, which ends with the process; a card that is not looked after any more is a reason for another one.
@@ -77,9 +89,17 @@ func (w *worker) run(ctx context.Context, fail context.CancelCauseFunc) error {
 		return err
 	}
 	defer a.Close()
-	go w.stages(ctx, a, fail) // ends with ctx or the keeper; nobody waits for it
-	go w.status(ctx, a)       // ends with ctx; nobody waits for it
-	go a.Track(ctx)           // the same
+	watch, leave := context.WithCancel(ctx)
+	defer leave() // before Close, which is no loss
+	// Ends with watch; nobody waits for it.
+	go func() {
+		if err := a.Lost(watch); err != nil {
+			fail(err)
+		}
+	}()
+	w.tellServers(a)
+	go w.status(ctx, a) // ends with ctx; nobody waits for it
+	go a.Track(ctx)     // the same
 	d, err := w.disk(a)
 	if err != nil {
 		return w.fail(ctx, a, err)
@@ -127,7 +147,7 @@ func (w *worker) network(ctx context.Context) (*nic.Link, error) {
 	}
 	lease := link.Lease()
 	w.state.Lease = &lease
-	w.post.Reach(keeper.NetworkUp)
+	w.take(w.post.Reach(keeper.NetworkUp))
 	return link, w.post.Keep(&w.state)
 }
 
@@ -160,7 +180,14 @@ func (w *worker) logIn(ctx context.Context, link *nic.Link) (*agent.Attachment, 
 
 func (w *worker) tryLogIn(ctx context.Context, link *nic.Link) (*agent.Attachment, error) {
 	l := &w.post.Config.Line
-	login := agent.Login{Servers: l.Servers, FarmKey: l.FarmKey, VDisk: l.VDisk, MAC: link.Lease().MAC, Key: w.state.Key, Program: w.post.Config.Program}
+	servers := l.Servers
+	if len(w.state.Servers) > 0 {
+		servers = nil
+		for _, s := range w.state.Servers {
+			servers = append(servers, s.String())
+		}
+	}
+	login := agent.Login{Servers: servers, FarmKey: l.FarmKey, VDisk: l.VDisk, MAC: link.Lease().MAC, Key: w.state.Key, Program: w.post.Config.Program}
 	if d := w.state.Disk; d != nil { // the version that is attached, whatever is the newest now
 		login.VDisk = fmt.Sprintf("%s@%d", d.Name, d.Number)
 	}
@@ -178,14 +205,13 @@ func (w *worker) tryLogIn(ctx context.Context, link *nic.Link) (*agent.Attachmen
 
 // disk puts the write cache over what the servers serve: the first time a new one, later what is there.
 func (w *worker) disk(a *agent.Attachment) (*blockdev.WriteCache, error) {
-	w.post.Reach(keeper.LoggedIn)
+	w.take(w.post.Reach(keeper.LoggedIn))
 	told := a.Disk.Disk()
 	kept := blockdev.Kept{Data: w.post.Data, Map: w.post.Map, Below: below(told)}
 	notice := func(n blockdev.Notice) { w.post.Say(noticeKind(n), noticeText(n)) }
 	if w.state.Attached {
 		if d := w.state.Disk; d.Content != told.Content || d.Size != told.Size {
-			return nil, fmt.Errorf("the servers serve another content of %s@%d than this machine runs from (root %x… instead of %x…)",
-				told.Name, told.Number, told.Content.Root[:4], d.Content.Root[:4])
+			return nil, fmt.Errorf("%s@%d: %w (root %x… instead of %x…)", told.Name, told.Number, errOtherContent, told.Content.Root[:4], d.Content.Root[:4])
 		}
 		return blockdev.RecoverWriteCache(a.Device(), kept, notice)
 	}
@@ -201,7 +227,7 @@ func (w *worker) disk(a *agent.Attachment) (*blockdev.WriteCache, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.state.Disk, w.state.Attached = &told, true
+	w.state.Disk, w.state.Servers, w.state.Attached = &told, a.Servers(), true
 	return c, w.post.Keep(&w.state)
 }
 
@@ -212,13 +238,27 @@ func (w *worker) serve(ctx context.Context, a *agent.Attachment, c *blockdev.Wri
 		w.post.Say(keeper.Line, "worker: going on with "+deviceOf(w.state.Index))
 	}
 	for {
+		// With a keeper that has died, PID 1 may have started another one: a device that nobody uses is that one's.
+		if !w.lone.mayServe(w.inUse()) {
+			return errAlone
+		}
 		err := w.show(ctx, a, c)
-		if ctx.Err() != nil || !errors.Is(err, blockdev.ErrDisconnected) {
+		if ctx.Err() != nil || !errors.Is(err, blockdev.ErrDisconnected) || w.lone.is() {
 			return err
 		}
 		w.post.Say(keeper.Problem, fmt.Sprintf("%s: %v; taking it up again", deviceOf(w.state.Index), err))
+		select {
+		case <-time.After(takeUpDelay):
+		case <-ctx.Done():
+		}
 	}
 }
+
+// inUse tells whether the machine runs from a device that a predecessor has attached.
+func (w *worker) inUse() bool { return w.inherited && blockdev.KernelAttached(w.state.Index) }
+
+// takeUpDelay is the least time between two connections with the kernel, which may not have noticed yet that one has died.
+const takeUpDelay = 100 * time.Millisecond
 
 // show serves one connection with the kernel.
 func (w *worker) show(ctx context.Context, a *agent.Attachment, d blockdev.Device) error {
@@ -236,7 +276,7 @@ func (w *worker) show(ctx context.Context, a *agent.Attachment, d blockdev.Devic
 			w.post.Say(keeper.Problem, "queue of "+n.Path()+": "+err.Error())
 		}
 		if a != nil { // the last worker may have died before it could say so
-			w.post.Reach(keeper.Attached)
+			w.take(w.post.Reach(keeper.Attached))
 			t := w.state.Disk
 			w.post.Ready(keeper.Disk{Device: n.Path(), Size: t.Size, VDisk: t.Name, Version: t.Number, Server: a.Server()})
 		}
@@ -249,25 +289,47 @@ const inFlight = 32 << 20
 
 // fail fails the disk for good: whoever reads or writes hears of it, and nobody gets what is wrong.
 func (w *worker) fail(ctx context.Context, a *agent.Attachment, why error) error {
-	if !w.state.Attached || !blockdev.KernelAttached(w.state.Index) {
-		return why // nothing depends on it yet: another worker tries again
+	if !w.state.Attached || !lasting(why) || !blockdev.KernelAttached(w.state.Index) {
+		return why // nothing depends on it yet, or it may pass: another worker tries again
 	}
 	w.post.Say(keeper.Problem, fmt.Sprintf("%s FAILS: %v. What was written cannot be told any more; this machine must be reset", deviceOf(w.state.Index), why))
 	return w.show(ctx, nil, broken{size: w.state.Disk.Size, why: why})
 }
 
-// stages tells the servers when the machine reached what.
-func (w *worker) stages(ctx context.Context, a *agent.Attachment, fail context.CancelCauseFunc) {
+// listen hears which stages the machine has reached, and that the keeper has gone: it must not take the disk with it, for which
+// all that is needed is here.
+func (w *worker) listen(ctx context.Context, fail context.CancelCauseFunc) {
 	for {
 		e, err := w.post.Next(ctx)
-		if err != nil {
-			fail(fmt.Errorf("the keeper has gone: %w", err))
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil && !w.lone.left(w.inUse()):
+			fail(errAlone)
+			return
+		case err != nil:
+			w.post.Log(keeper.Problem, "the keeper of the disk has died. The disk goes on, as long as its worker lives, which nobody would replace: restart this machine when you can")
 			return
 		}
-		if note(&w.boot, e) {
-			a.SetBoot(w.boot)
-		}
+		w.take(e)
 	}
+}
+
+// take notes a stage, and tells the servers.
+func (w *worker) take(e keeper.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if note(&w.boot, e) && w.attached != nil {
+		w.attached.SetBoot(w.boot)
+	}
+}
+
+// tellServers has the servers told of all stages so far and from here on.
+func (w *worker) tellServers(a *agent.Attachment) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.attached = a
+	a.SetBoot(w.boot)
 }
 
 // status answers spate-target status.
