@@ -155,6 +155,9 @@ func (s *Server) Start() (err error) {
 	return err
 }
 
+// Store is the folder with its copy of the vDisk.
+func (s *Server) Store() string { return s.store }
+
 // Spate runs the console against this server.
 func (s *Server) Spate(ctx context.Context, args ...string) (string, error) {
 	return lab.Run(ctx, append(append([]string{filepath.Join(s.farm.Bin, "spate")}, args...), "--admin", s.admin)...)

@@ -1,0 +1,132 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spate-project/spate/cmd/internal/system/lab"
+	"github.com/spate-project/spate/cmd/internal/vmlab"
+	"github.com/spate-project/spate/cmd/internal/vmtest"
+	"github.com/spate-project/spate/vdisk"
+)
+
+// flip turns a bit in the middle of the kernel that a server's copy of the vDisk carries; the second time it turns it back.
+func flip(t *testing.T, s *vmlab.Server) {
+	t.Helper()
+	system, err := vmtest.PrepareSystem(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	kernel, err := os.ReadFile(system.Kernel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(s.Store(), vdisk.FileName(vmlab.VDisk, 0))
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(whole, kernel[:4096])
+	if at < 0 {
+		t.Fatalf("%s does not carry the kernel", path)
+	}
+	at += len(kernel) / 2
+	if _, err := f.WriteAt([]byte{whole[at] ^ 1}, int64(at)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A kernel that is damaged in every store is not booted: the machine says so, goes on asking, and boots when one copy is good
+// again, whether the script that it has names that server first or last.
+func TestADamagedKernelIsNotBootedAndAGoodOneIs(t *testing.T) {
+	l, f := withFarm(t, vmlab.FarmOptions{})
+	for _, s := range f.Servers {
+		flip(t, s)
+	}
+	m := l.Boot(vmlab.Hardware{})
+	m.WaitLine("no server gave kernel and boot image of debian@0", toInit)
+	out, _ := f.Servers[0].Spate(vmlab.Within(t, seconds), "explain", m.MAC)
+	t.Logf("explain:\n%s", out)
+	if !strings.Contains(out, "is damaged") {
+		t.Errorf("explain does not say what is wrong:\n%s", out)
+	}
+	m.WaitLine("Reason: ", toInit)
+	flip(t, f.Servers[1])
+	m.WaitMark("init ", toInit)
+}
+
+// A machine whose servers are all gone waits and says so, before it has its kernel and after, and boots when one is back.
+func TestAMachineWaitsForServersThatAreAllGone(t *testing.T) {
+	l, f := withFarm(t, vmlab.FarmOptions{})
+	for _, c := range []struct{ when, begins, says string }{
+		{"without a kernel", "script/", "trying again"},
+		{"without a disk", "init: spate-target", "no answer"},
+	} {
+		t.Run(c.when, func(t *testing.T) {
+			tap, err := l.Cable()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := tap.Rate(50); err != nil { // slow enough to die before the kernel is there
+				t.Fatal(err)
+			}
+			m := l.For(t).BootOn(tap, vmlab.Hardware{})
+			defer m.Kill()
+			m.WaitLine(c.begins, toInit)
+			for _, s := range f.Servers {
+				s.Kill()
+			}
+			m.WaitLine(c.says, toInit)
+			<-time.After(10 * time.Second) // and goes on waiting
+			for _, s := range f.Servers {
+				if err := s.Start(); err != nil {
+					t.Fatal(err)
+				}
+				if err := s.Ready(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			m.WaitMark("init ", toInit)
+			settles(t, m)
+		})
+	}
+}
+
+// A card that the boot image has no driver for is named as lspci names it, with what to do.
+func TestACardWithoutADriverIsNamedOnTheConsole(t *testing.T) {
+	l := vmlab.New(t)
+	made, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	system, err := vmtest.PrepareSystem(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	image, spate := filepath.Join(dir, "boot.img"), filepath.Join(made.bin, "spate")
+	for _, args := range [][]string{
+		{"truncate", "-s", "1M", filepath.Join(dir, "disk")},
+		{spate, "bootimage", "build", "--modules", filepath.Join(system.Tree, "lib", "modules", system.Version), "--cards", "virtio_net,virtio_pci", "--out", image},
+		{spate, "vdisk", "import", filepath.Join(dir, "disk"), "--into", dir, "--name", vmlab.VDisk, "--kernel", system.Kernel, "--boot-image", image, "--command-line", vmlab.CommandLine},
+	} {
+		if _, err := lab.Run(t.Context(), args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.Farm(vmlab.FarmOptions{Bin: made.bin, Disk: filepath.Join(dir, vdisk.FileName(vmlab.VDisk, 0))})
+	m := l.Boot(vmlab.Hardware{Card: "e1000"})
+	m.WaitLine("network card 8086:100e in slot", toInit)
+	m.WaitLine("there is no network card at all", toInit)
+}
