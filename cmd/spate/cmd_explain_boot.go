@@ -26,6 +26,9 @@ func printBoot(w io.Writer, e farm.Explanation) {
 		}
 	}
 	for _, v := range e.Boot {
+		for _, x := range v.Network {
+			fmt.Fprintf(w, "\n%s noticed on the network, %s: problem: %s\n", v.Server, x.At.Local().Format(eventTime), x.Text)
+		}
 		switch {
 		case len(v.Events) > 0:
 			fmt.Fprintf(w, "\n%s did %s for it, these are the last:\n", v.Server, count(v.Seen, "thing"))

@@ -128,7 +128,9 @@ type boot struct {
 	card  string
 	// settle waits until what machines are told is what the other servers tell them.
 	settle func(context.Context)
-	log    *zap.Logger
+	// note tells the farm what spate explain is to say.
+	note func(bootsvc.Event)
+	log  *zap.Logger
 }
 
 // newBoot binds the sockets of the boot services that the plan asks for; nil for none.
@@ -137,7 +139,7 @@ func (s *server) newBoot() (*boot, error) {
 	if p == nil {
 		return nil, nil
 	}
-	b := &boot{plan: p, settle: s.farm.Settle, log: s.log.Named("boot")}
+	b := &boot{plan: p, settle: s.farm.Settle, note: s.farm.Directory().Note, log: s.log.Named("boot")}
 	var err error
 	if b.card, err = cardOf(p.http.Addr(), p.card); err != nil {
 		return nil, err
@@ -279,6 +281,7 @@ func (b *boot) run(ctx context.Context, part *bootPart) error {
 			do = "turn the other DHCP server off, or set boot.dhcp: proxy; --force-dhcp serves beside it all the same"
 		}
 		b.log.Error("a boot service does not run", zap.String("service", part.name), zap.Error(err), zap.String("do", do), zap.Duration("again in", bootAgain))
+		b.note(bootsvc.Event{Service: part.name, Text: fmt.Sprintf("%s does not run here: %v", part.name, err), Problem: true})
 		t := time.NewTimer(bootAgain)
 		select {
 		case <-t.C:

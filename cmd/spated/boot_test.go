@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -9,6 +10,10 @@ import (
 	"syscall"
 	"testing"
 
+	"go.uber.org/zap"
+
+	"github.com/spate-project/spate/bootsvc"
+	"github.com/spate-project/spate/bootsvc/dhcp"
 	"github.com/spate-project/spate/cmd/internal/farm"
 )
 
@@ -93,6 +98,26 @@ func TestABootServiceThatCannotStartSaysWhatToDo(t *testing.T) {
 	}
 	if !errors.Is(taken, syscall.EADDRINUSE) {
 		t.Errorf("%v hides its cause", taken)
+	}
+}
+
+// failing is a service that does not run.
+type failing struct{}
+
+// Run fails.
+func (failing) Run(context.Context) error { return dhcp.ErrConflict }
+
+// An administrator who asks why a machine gets no address is told that nothing here gives any.
+func TestAServiceThatDoesNotRunIsToldToTheFarm(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var told []bootsvc.Event
+	b := &boot{settle: func(context.Context) {}, note: func(e bootsvc.Event) { told = append(told, e); cancel() }, log: zap.NewNop()}
+	part := &bootPart{name: "DHCP server", now: failing{}}
+	if err := b.run(ctx, part); err != nil {
+		t.Error(err)
+	}
+	if len(told) != 1 || !told[0].Problem || told[0].MAC != (bootsvc.MAC{}) || !strings.Contains(told[0].Text, "DHCP server does not run here: another DHCP server answers") {
+		t.Errorf("%+v", told)
 	}
 }
 

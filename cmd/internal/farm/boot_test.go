@@ -210,6 +210,10 @@ func TestAnOpenFarmBootsWhatItsFolderHolds(t *testing.T) {
 		}
 	}
 
+	d.Note(bootsvc.Event{Service: "dhcp", Text: "another DHCP server answers", Problem: true})
+	for i := range maxMachines { // nor do other machines drive it out
+		d.Note(bootsvc.Event{MAC: bootsvc.MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}, Service: "dhcp", Text: "offered"})
+	}
 	d.Note(bootsvc.Event{MAC: m, Service: "dhcp", Text: "offered"})
 	d.Note(bootsvc.Event{MAC: m, Service: "dhcp", Text: "offered"})
 	d.Note(bootsvc.Event{MAC: m, Service: "script", Text: "refused", Problem: true, Script: true})
@@ -219,6 +223,9 @@ func TestAnOpenFarmBootsWhatItsFolderHolds(t *testing.T) {
 	}
 	if v := x.Boot[0]; !v.Runs || v.Seen != 3 || len(v.Events) != 2 || v.Events[0].Times != 2 || !v.Events[1].Problem || v.Entry.Refusal != e.Refusal {
 		t.Errorf("%+v", v)
+	}
+	if all := x.Boot[0].Network; len(all) != 1 || all[0].Text != "another DHCP server answers" {
+		t.Errorf("of the network: %+v", all)
 	}
 	if n := logged.FilterLevelExact(zapcore.WarnLevel).FilterMessage("refused").Len(); n != 1 {
 		t.Errorf("the problem is logged as a warning %d times", n)

@@ -50,7 +50,11 @@ func (d directory) Farm() bootsvc.Farm { return d.f.view().bootFarm(d.f.bootFact
 
 // Note remembers and logs what a service did.
 func (d directory) Note(e bootsvc.Event) {
-	again := d.f.machines.note(time.Now(), e)
+	of := &d.f.machines
+	if e.MAC == (bootsvc.MAC{}) {
+		of = &d.f.network
+	}
+	again := of.note(time.Now(), e)
 	level := zap.InfoLevel
 	switch {
 	case again:
@@ -77,6 +81,8 @@ type BootView struct {
 	// since the server started.
 	Events []BootEvent `json:"events,omitempty"`
 	Seen   int         `json:"seen"`
+	// Network are the problems that concern no machine in particular, such as another DHCP server, oldest first.
+	Network []BootEvent `json:"network,omitempty"`
 }
 
 // BootEntry is what a machine would boot.
@@ -129,6 +135,8 @@ func shown(e bootsvc.Entry) BootEntry {
 func (f *Farm) bootView(mac MAC) BootView {
 	b := BootView{Server: f.o.Name, Runs: f.o.Boot.IsValid(), Entry: shown(f.view().boot(mac, f.bootFacts()))}
 	b.Events, b.Seen = f.machines.events(mac)
+	b.Network, _ = f.network.events(MAC{})
+	b.Network = slices.DeleteFunc(b.Network, func(e BootEvent) bool { return !e.Problem })
 	return b
 }
 

@@ -74,6 +74,7 @@ type Farm struct {
 	born    time.Time
 
 	machines machines    // that boot from this server
+	network  machines    // what was noticed of no machine in particular: under the zero address alone
 	bootLog  *zap.Logger // what is done for them
 
 	rules   atomic.Pointer[rules]
