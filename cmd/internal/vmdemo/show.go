@@ -97,7 +97,15 @@ func (d *demo) watch(ctx context.Context, o options, live bool) error {
 	defer end()
 	group.Go(func() error { // ends with the machine, at the latest when end is called
 		defer end()
-		return over(ctx, d.machine.AwaitEnd(ctx))
+		if err := d.machine.AwaitEnd(ctx); err != nil {
+			return over(ctx, err)
+		}
+		select {
+		case <-d.record.up:
+			return nil
+		default:
+			return fmt.Errorf("the machine ended before it was up; the end of its console:\n%s", d.machine.Tail())
+		}
 	})
 	group.Go(func() error {
 		defer end()
