@@ -92,6 +92,8 @@ type journal struct {
 	file    *os.File
 	buffer  []byte
 	records int // in the file
+	// short tells that the file lacks records that are not in the buffer either.
+	short bool
 }
 
 // openJournal reads the file and writes it anew with what still counts, so that it grows only while the service runs. An
@@ -121,10 +123,14 @@ func openJournal(path string, current func([]lease) []lease) (j *journal, bad in
 }
 
 func (j *journal) add(l lease) {
-	if j.path != "" {
-		j.buffer = appendRecord(j.buffer, l)
-		j.records++
+	if j.path == "" {
+		return
 	}
+	if len(j.buffer) > maxUnstored {
+		j.buffer, j.short = nil, true
+	}
+	j.buffer = appendRecord(j.buffer, l)
+	j.records++
 }
 
 // flush stores what was added. After an error the records are kept for the next try.
@@ -143,8 +149,8 @@ func (j *journal) flush() error {
 	return nil
 }
 
-// long tells that most of the file is out of date.
-func (j *journal) long(live int) bool { return j.path != "" && j.records > 4*live+1024 }
+// long tells that the file must be written anew: most of it is out of date, or something is missing.
+func (j *journal) long(live int) bool { return j.short || j.path != "" && j.records > 4*live+1024 }
 
 // rewrite replaces the file by one that holds these leases alone.
 func (j *journal) rewrite(all []lease) (err error) {
@@ -173,7 +179,7 @@ func (j *journal) rewrite(all []lease) (err error) {
 	if j.file != nil {
 		j.file.Close() // its content is in next
 	}
-	j.file, j.buffer, j.records = next, j.buffer[:0], len(all)
+	j.file, j.buffer, j.records, j.short = next, j.buffer[:0], len(all), false
 	return nil
 }
 

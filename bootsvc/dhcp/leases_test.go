@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
 	"github.com/spate-project/spate/bootsvc"
 )
 
@@ -377,6 +380,42 @@ func TestLeasesOutliveTheServiceAndTheFileDoesNotGrowForEver(t *testing.T) {
 		t.Errorf("after a restart: %+v", got)
 	}
 	if err := j.close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A full disk is told now and then, not for each packet; what waits to be stored stays bounded, and is stored when there is room.
+func TestAFullDiskCostsNeitherMemoryNorALineForEachPacket(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip("needs /dev/full: ", err)
+	}
+	folder := filepath.Join(t.TempDir(), "state")
+	logged, told := observer.New(zap.InfoLevel)
+	s := &Service{log: zap.New(logged), journal: &journal{path: filepath.Join(folder, "leases"), file: full}}
+	s.core = newCore(testConfig(t, "192.0.2.10", "192.0.2.12"), &fakeDirectory{}, func(l lease) { s.journal.add(l) })
+	q := question{mac: macOf(1), subnet: &s.core.cfg.Subnets[0], wanted: at("192.0.2.10")}
+	now := start
+	for range 20_000 {
+		now = now.Add(10 * time.Millisecond)
+		s.core.leases.renew(q, now)
+		s.flush(now)
+	}
+	if n := len(s.journal.buffer); n > 2*maxUnstored {
+		t.Errorf("%d bytes wait", n)
+	}
+	if n := told.Len(); n == 0 || n > 20 { // 200 s
+		t.Errorf("told %d times", n)
+	}
+	if err := os.Mkdir(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s.flush(now.Add(storeAgain))
+	b, err := os.ReadFile(s.journal.path)
+	if all, bad, _ := readJournal(bytes.NewReader(b)); err != nil || bad > 0 || len(all) != 1 || !all[0].Until.Equal(now.Add(time.Hour)) {
+		t.Errorf("stored are %+v, %d bad, %v", all, bad, err)
+	}
+	if err := s.journal.close(); err != nil {
 		t.Error(err)
 	}
 }

@@ -52,6 +52,10 @@ const (
 	// maxRecords and maxRecord bound the journal when it is read: records, and bytes of one.
 	maxRecords = 1 << 20
 	maxRecord  = 512
+	// maxUnstored is how many bytes of records wait for a disk that takes none; what is more is stored with all leases later.
+	// storeAgain is how long such a disk is left alone.
+	maxUnstored = 1 << 20
+	storeAgain  = 30 * time.Second
 	// checkFor is how long other DHCP servers are listened for before serving: dnsmasq pings an address for 3 s
 	// before it offers it.
 	checkFor = 4 * time.Second

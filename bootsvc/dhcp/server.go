@@ -30,6 +30,7 @@ type Service struct {
 	raw        *link.Socket
 	journal    *journal
 	core       *core
+	storeNext  time.Time // before it a disk that took no leases is not tried again
 
 	closing sync.Once
 }
@@ -252,7 +253,7 @@ func (s *Service) loop(ctx context.Context, events <-chan event) error {
 		if next := s.core.tick(time.Now()); !next.IsZero() {
 			timer.Reset(time.Until(next))
 		}
-		s.flush()
+		s.flush(time.Now())
 	}
 }
 
@@ -269,13 +270,11 @@ func (s *Service) step(e event) {
 
 // flush stores what has changed and sends what is to be sent. A lease that cannot be stored is given all the same: a machine that boots
 // matters more than a server that restarts, and which asks by ARP then.
-func (s *Service) flush() {
-	if err := s.journal.flush(); err != nil {
-		s.log.Error("leases are not stored; make room or repair the disk", zap.Error(err))
-	}
-	if s.journal.long(len(s.core.leases.byAddr)) {
-		if err := s.journal.rewrite(s.core.leases.all()); err != nil {
-			s.log.Error("the lease file cannot be written anew", zap.Error(err))
+func (s *Service) flush(now time.Time) {
+	if !now.Before(s.storeNext) {
+		if err := s.store(); err != nil {
+			s.storeNext = now.Add(storeAgain)
+			s.log.Error("leases are not stored; make room or repair the disk", zap.Error(err), zap.Duration("again in", storeAgain))
 		}
 	}
 	var frame []byte
@@ -286,6 +285,13 @@ func (s *Service) flush() {
 		s.sent(s.send(o))
 	}
 	s.core.questions, s.core.out = nil, nil
+}
+
+func (s *Service) store() error {
+	if s.journal.long(len(s.core.leases.byAddr)) {
+		return s.journal.rewrite(s.core.leases.all())
+	}
+	return s.journal.flush()
 }
 
 func (s *Service) send(o outgoing) error {
