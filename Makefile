@@ -91,7 +91,7 @@ generate: ## generated files, and the golden files of all tests (read the diff)
 
 FORCE:
 
-.PHONY: FORCE help build run chaos chaos-check bench bench-boot demo-check test short fmt vet lint race plain system e2e timed sim fuzz cover generate
+.PHONY: FORCE help build run chaos chaos-check bench bench-boot run-vm demo-check test short fmt vet lint race plain system e2e timed sim fuzz cover generate
 .DEFAULT_GOAL := help
 
 run-vm: build build/vmdemo ## two servers and a machine that PXE-boots from them, its console live while servers die; FOR=60s ends by itself
@@ -99,5 +99,3 @@ run-vm: build build/vmdemo ## two servers and a machine that PXE-boots from them
 
 build/vmdemo: FORCE
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o build/vmdemo ./cmd/internal/vmdemo
-
-.PHONY: run-vm
