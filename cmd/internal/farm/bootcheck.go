@@ -19,6 +19,7 @@ func (r *reading) checkBoot() {
 		r.complain(r.boot.at, "no server runs the boot services; add boot: {} to at least one server")
 	}
 	r.checkSubnets()
+	r.checkFixed()
 	r.checkBootServers()
 	r.checkReserved()
 	for _, m := range r.boot.menus {
@@ -56,6 +57,17 @@ func (r *reading) checkSubnets() {
 	for _, a := range r.boot.routers {
 		if p, ok := r.pooled(a.what); ok {
 			r.complain(a.at, "router %s lies in the pool %s, which is given out; leave it out of the pool", a.what, p)
+		}
+	}
+}
+
+// checkFixed complains about addresses of servers that the pools give to machines.
+func (r *reading) checkFixed() {
+	told := map[fixed]bool{}
+	for _, f := range r.boot.fixed {
+		if p, ok := r.pooled(f.what.addr); ok && !told[f.what] {
+			told[f.what] = true
+			r.complain(f.at, "%s has address %s, which lies in the pool %s that is given out; leave it out of the pool", f.what.who, f.what.addr, p)
 		}
 	}
 }

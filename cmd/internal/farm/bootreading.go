@@ -17,6 +17,7 @@ type bootReading struct {
 	routers  []placed[netip.Addr]
 	pools    []placed[Range]
 	reserved []placed[netip.Addr]
+	fixed    []placed[fixed]
 	hosts    map[string]place
 	// settings are those that mean nothing without a boot section.
 	settings []placed[string]
@@ -28,6 +29,12 @@ type bootReading struct {
 type placed[T any] struct {
 	what T
 	at   place
+}
+
+// fixed is an address that somebody has without asking for it.
+type fixed struct {
+	who  string
+	addr netip.Addr
 }
 
 // menuCheck is a menu's default that must be among what is offered.
@@ -131,6 +138,7 @@ func (r *reading) readSubnet(o *object) {
 	dns := o.several("dns")
 	for _, w := range dns {
 		s.DNS = append(s.DNS, r.machineAddress(w, "a name server"))
+		r.boot.fixed = append(r.boot.fixed, placed[fixed]{fixed{"the name server", s.DNS[len(s.DNS)-1]}, w.at})
 	}
 	if len(dns) > maxNameServers {
 		r.complain(dns[maxNameServers].at, "%d name servers; machines are told at most %d", len(dns), maxNameServers)

@@ -307,6 +307,11 @@ func (r *reading) readServer(o *object) {
 		s.Subnets = append(s.Subnets, p)
 	}
 	r.readServerBoot(o, &s)
+	for _, a := range []netip.AddrPort{s.Stream, s.Peer, s.Admin} {
+		if s.Boot == nil || s.Boot.Address != a.Addr() { // that one has a check of its own
+			r.boot.fixed = append(r.boot.fixed, placed[fixed]{fixed{"server " + s.Name, a.Addr()}, o.at})
+		}
+	}
 	r.config.Servers = append(r.config.Servers, s)
 }
 
