@@ -66,7 +66,7 @@ func hush(format string, args ...any) *silence {
 func (c *Config) read(in packet) (a ask, no *silence) {
 	p, err := dhcpv4.FromBytes(in.bytes)
 	if err != nil {
-		return a, hush("not a DHCP packet: %v", err)
+		return a, a.unread(in.bytes, err)
 	}
 	if len(p.ClientHWAddr) == 6 {
 		a.asker = classify(p)
@@ -94,6 +94,20 @@ func (c *Config) read(in packet) (a ask, no *silence) {
 	}
 	return a, a.place(c)
 }
+
+// unread is the reason for a packet that cannot be read. Where its header is that of a machine that asks, the machine is named: else
+// nobody would find out why it gets no answer.
+func (a *ask) unread(b []byte, err error) *silence {
+	const header, mac, cookie = 240, 28, 236 // RFC 2131 section 2
+	asks := len(b) >= header && b[0] == byte(dhcpv4.OpcodeBootRequest) && b[1] == byte(iana.HWTypeEthernet) && int(b[2]) == len(a.MAC) && string(b[cookie:header]) == magicCookie
+	if !asks {
+		return hush("not a DHCP packet: %v", err)
+	}
+	copy(a.MAC[:], b[mac:])
+	return &silence{reason: fmt.Sprintf("its packet of %d bytes is damaged, cut, or not as RFC 2131 wants it: %.80q", len(b), err.Error()), problem: true}
+}
+
+const magicCookie = "\x63\x82\x53\x63"
 
 // setKind sorts the packet by its message type and, for a REQUEST, by what stands in it (RFC 2131 table 4).
 func (a *ask) setKind(c *Config, boot bool) *silence {

@@ -216,3 +216,29 @@ func TestAProxyGivesFilesToFirmwareAloneAndNeverAnAddress(t *testing.T) {
 		}
 	}
 }
+
+// A packet that was cut anywhere gets no reply, or one to what is left of it; one that has not even a whole header never gets one,
+// and each that gets none has a reason that fits one line of a log.
+func TestAPacketThatWasCutHarmsNobody(t *testing.T) {
+	const header = 240 // RFC 2131 section 2, with the magic cookie
+	for name, b := range captures(t) {
+		for n := range len(b) {
+			d := &fakeDirectory{}
+			out, c := deliver(t, captureConfig(t, ModeServer), d, packet{bytes: b[:n], from: netip.MustParseAddrPort("10.77.0.60:68"), broadcast: true})
+			if n < header && len(out) != 0 || len(out) > 1 {
+				t.Errorf("%s, %d bytes: %d replies", name, n, len(out))
+			}
+			for _, o := range out {
+				checkReply(t, b[:n], o)
+			}
+			if len(out) == 0 && n >= header && len(d.events) == 0 && len(c.pending) == 0 && b[0] == byte(dhcpv4.OpcodeBootRequest) {
+				t.Errorf("%s, %d bytes: silence without a reason", name, n)
+			}
+			for _, e := range d.events {
+				if len(e.Text) > 2000 || strings.ContainsAny(e.Text, "\n\x1b") {
+					t.Errorf("%s, %d bytes: told %q", name, n, e.Text)
+				}
+			}
+		}
+	}
+}
