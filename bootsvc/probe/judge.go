@@ -22,6 +22,14 @@ const (
 	Conflict
 )
 
+var resultWords = map[Result]string{Boots: "boots", Nothing: "nothing", Conflict: "conflict"}
+
+// MarshalText writes boots, nothing or conflict.
+func (r Result) MarshalText() ([]byte, error) { return marshal(resultWords, r) }
+
+// UnmarshalText reads what MarshalText writes.
+func (r *Result) UnmarshalText(text []byte) error { return unmarshal(resultWords, text, r) }
+
 // Verdict is what will happen to one kind of machine.
 type Verdict struct {
 	Kind Kind `json:"kind"`

@@ -3,6 +3,7 @@ package probe
 import (
 	"encoding/json"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -72,8 +73,14 @@ func TestWhoWinsForEachKindAndWhatToDo(t *testing.T) {
 				t.Errorf("%s: %q does not say %q", c.name, text, w)
 			}
 		}
-		if _, err := json.Marshal(r); err != nil {
-			t.Errorf("%s: %v", c.name, err)
+		var back Report
+		b, err := json.Marshal(r)
+		if err == nil {
+			err = json.Unmarshal(b, &back)
+		}
+		if word := map[Result]string{Boots: `"result":"boots"`, Nothing: `"result":"nothing"`, Conflict: `"result":"conflict"`}[c.result]; err != nil ||
+			!reflect.DeepEqual(back, r) || !strings.Contains(string(b), word) || !strings.Contains(string(b), `"kind":"`+words[c.kind]+`"`) {
+			t.Errorf("%s: %v: %s", c.name, err, b)
 		}
 		// Who was first decides between equals, and nothing else.
 		if c.result == Boots && len(c.offers) > 1 && !strings.Contains(v.Text, "whichever") {

@@ -42,6 +42,32 @@ func (k Kind) String() string {
 	}
 }
 
+// words are the kinds as programs read them.
+var words = map[Kind]string{BIOS: "bios", UEFI: "uefi", UEFIHTTP: "uefi-http", IPXE: "ipxe"}
+
+// MarshalText writes bios, uefi, uefi-http or ipxe.
+func (k Kind) MarshalText() ([]byte, error) { return marshal(words, k) }
+
+// UnmarshalText reads what MarshalText writes.
+func (k *Kind) UnmarshalText(text []byte) error { return unmarshal(words, text, k) }
+
+func marshal[T ~int](words map[T]string, v T) ([]byte, error) {
+	if w, ok := words[v]; ok {
+		return []byte(w), nil
+	}
+	return nil, fmt.Errorf("%d has no name", int(v))
+}
+
+func unmarshal[T ~int](words map[T]string, text []byte, to *T) error {
+	for v, w := range words {
+		if w == string(text) {
+			*to = v
+			return nil
+		}
+	}
+	return fmt.Errorf("%.40q is none of these names", text)
+}
+
 // class is the vendor class that this kind sends, and that a server answers to have it listen.
 func (k Kind) class() string {
 	if k == UEFIHTTP {

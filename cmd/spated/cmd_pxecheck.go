@@ -72,7 +72,7 @@ a boot file; 3 servers contradict one another.`,
 	}
 	f := c.Flags()
 	f.StringVar(&o.iface, "interface", "", "network `INTERFACE` that the machines are connected to")
-	f.BoolVar(&o.json, "json", false, "print JSON")
+	f.BoolVar(&o.json, "json", false, "print JSON, with the same exit status")
 	f.DurationVar(&o.wait, "wait", 3*time.Second, "`DURATION` to wait for answers")
 	return c
 }
@@ -93,16 +93,24 @@ func (o pxeCheck) run(ctx context.Context, out io.Writer) error {
 	}
 	r := probe.Judge(probe.Kinds, offers)
 	if o.json {
-		err = json.NewEncoder(out).Encode(r)
+		e := json.NewEncoder(out)
+		e.SetIndent("", "  ")
+		err = e.Encode(r)
 	} else {
 		err = printReport(out, o, r)
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case r.Result == probe.Nothing:
+	}
+	return exitOf(r.Result)
+}
+
+// exitOf is how the program ends.
+func exitOf(r probe.Result) error {
+	switch r {
+	case probe.Nothing:
 		return exitError{exitNothing}
-	case r.Result == probe.Conflict:
+	case probe.Conflict:
 		return exitError{exitConflict}
 	default:
 		return nil

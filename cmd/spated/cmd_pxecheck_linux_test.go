@@ -51,6 +51,18 @@ func TestPXECheckSaysWhatIsMissingFromItsCommandLine(t *testing.T) {
 	}
 }
 
+func TestEachOutcomeOfPXECheckHasItsStatus(t *testing.T) {
+	for r, want := range map[probe.Result]int{probe.Boots: 0, probe.Nothing: 2, probe.Conflict: 3} {
+		status := 0
+		if err := exitOf(r); err != nil {
+			status = tell(new(bytes.Buffer), err)
+		}
+		if status != want {
+			t.Errorf("outcome %d ends with status %d, want %d", r, status, want)
+		}
+	}
+}
+
 func TestPXECheckTellsWhoWinsAndEndsWithItsStatus(t *testing.T) {
 	const inside = "SPATE_TEST_IN_NAMESPACE"
 	if os.Getenv(inside) == "" {
