@@ -3,6 +3,7 @@ package dhcp
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -150,6 +151,9 @@ var asks = map[kind]string{
 func (a *ask) onLink() bool { return !a.relay.IsValid() }
 
 func (c *core) about(a ask) string {
+	if a.packet == nil { // it could not be read
+		return a.MAC.String()
+	}
 	if a.relay.IsValid() {
 		return fmt.Sprintf("%s, %s, behind relay agent %s", a.MAC, a.asker, a.relay)
 	}

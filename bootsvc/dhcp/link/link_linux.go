@@ -16,15 +16,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Socket is a packet socket on one interface. It hears ARP and what is sent to the DHCP client's port, by this machine too, and sends
-// any frame. It is safe for concurrent use.
+// Socket is a packet socket on one interface. It hears what it was opened for, also what this machine sends, and sends any frame. It is
+// safe for concurrent use.
 type Socket struct {
 	file  *os.File
+	group *os.File // keeps this machine in a multicast group; may be nil
 	iface net.Interface
 }
 
-// Listen opens a packet socket on an interface, which needs CAP_NET_RAW.
-func Listen(iface string) (*Socket, error) {
+// Listen opens a packet socket on an interface that hears ARP and what is sent to the DHCP client's port. It needs CAP_NET_RAW.
+func Listen(iface string) (*Socket, error) { return listen(iface, arpAndReplies) }
+
+func listen(iface string, program []bpf.Instruction) (*Socket, error) {
 	i, err := net.InterfaceByName(iface)
 	if err != nil {
 		return nil, fmt.Errorf("interface %s: %w", iface, err)
@@ -38,7 +41,7 @@ func Listen(iface string) (*Socket, error) {
 		return nil, privileges(fmt.Errorf("open a packet socket on %s: %w", iface, err))
 	}
 	// The filter stands before the socket is bound: nothing else is ever queued.
-	err = filter(fd)
+	err = filter(fd, program)
 	if err == nil {
 		err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: uint16(all), Ifindex: i.Index})
 	}
@@ -59,20 +62,22 @@ func privileges(err error) error {
 	return err
 }
 
-// filter lets through ARP, and UDP over IPv4 to port 68.
-func filter(fd int) error {
-	program, err := bpf.Assemble([]bpf.Instruction{
-		bpf.LoadAbsolute{Off: 12, Size: 2},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: etherARP, SkipTrue: 6},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: etherIPv4, SkipFalse: 6},
-		bpf.LoadAbsolute{Off: 23, Size: 1},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: protoUDP, SkipFalse: 4},
-		bpf.LoadMemShift{Off: ethernet},
-		bpf.LoadIndirect{Off: ethernet + 2, Size: 2},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 68, SkipFalse: 1},
-		bpf.RetConstant{Val: 1 << 16},
-		bpf.RetConstant{Val: 0},
-	})
+// arpAndReplies lets through ARP, and UDP over IPv4 to port 68.
+var arpAndReplies = []bpf.Instruction{
+	bpf.LoadAbsolute{Off: 12, Size: 2},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: etherARP, SkipTrue: 6},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: etherIPv4, SkipFalse: 6},
+	bpf.LoadAbsolute{Off: 23, Size: 1},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: protoUDP, SkipFalse: 4},
+	bpf.LoadMemShift{Off: ethernet},
+	bpf.LoadIndirect{Off: ethernet + 2, Size: 2},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: 68, SkipFalse: 1},
+	bpf.RetConstant{Val: 1 << 16},
+	bpf.RetConstant{Val: 0},
+}
+
+func filter(fd int, instructions []bpf.Instruction) error {
+	program, err := bpf.Assemble(instructions)
 	if err != nil {
 		return err
 	}
@@ -99,7 +104,12 @@ func (s *Socket) Write(b []byte) error {
 func (s *Socket) SetReadDeadline(t time.Time) error { return s.file.SetReadDeadline(t) }
 
 // Close closes the socket, which ends a Read.
-func (s *Socket) Close() error { return s.file.Close() }
+func (s *Socket) Close() error {
+	if s.group != nil {
+		_ = s.group.Close() // it only kept the group
+	}
+	return s.file.Close()
+}
 
 // Conn is a UDP socket that is bound to one interface. It is safe for concurrent use.
 type Conn struct{ *net.UDPConn }

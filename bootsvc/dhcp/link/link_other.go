@@ -17,6 +17,9 @@ type Socket struct{}
 // Listen fails on this system.
 func Listen(string) (*Socket, error) { return nil, errSystem }
 
+// ListenRouters fails on this system.
+func ListenRouters(string) (*Socket, error) { return nil, errSystem }
+
 // MAC is the interface's hardware address.
 func (*Socket) MAC() MAC { return MAC{} }
 
