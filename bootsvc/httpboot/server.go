@@ -65,7 +65,7 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{
 		tree: c.Tree, macOf: c.MACOf, log: c.Log,
-		listener: netutil.LimitListener(l, MaxConnections), addr: l.Addr().(*net.TCPAddr).AddrPort(),
+		listener: netutil.LimitListener(newFairListener(l), MaxConnections), addr: l.Addr().(*net.TCPAddr).AddrPort(),
 	}
 	errorLog, err := zap.NewStdLogAt(c.Log, zap.DebugLevel)
 	if err != nil {
