@@ -107,13 +107,15 @@ func (c *client) take(now time.Duration, p *dhcpv4.DHCPv4, o *outcome) {
 	kind := p.MessageType()
 	from := address(p.ServerIdentifier())
 	switch {
-	case kind == dhcpv4.MessageTypeNak && (c.phase == requesting && from == address(c.offer.ServerIdentifier()) || c.phase == renewing || c.phase == rebinding):
+	case kind == dhcpv4.MessageTypeNak && from.IsValid() && from == c.asks():
 		o.say("DHCP server %s refuses %s%s; asking for another address", from, c.wanted(), because(p))
+		offered := c.phase == requesting
 		c.enter(selecting, now)
+		if offered { // what the server offered: it may do that for ever
+			c.next = now + firstWait
+		}
 		if c.lease.Address.IsValid() {
 			c.lease.Valid, c.expired = 0, true // never asked for again; kept until there is another one
-		} else {
-			c.next = now + firstWait
 		}
 	case kind == dhcpv4.MessageTypeOffer && c.phase == selecting, kind == dhcpv4.MessageTypeAck && c.phase > requesting,
 		kind == dhcpv4.MessageTypeAck && c.phase == requesting && from == address(c.offer.ServerIdentifier()):
@@ -131,6 +133,18 @@ func (c *client) take(now time.Duration, p *dhcpv4.DHCPv4, o *outcome) {
 		c.rest(now)
 		o.got = &l
 	}
+}
+
+// asks is the server whose refusal counts: the one that has offered or leased the address. Others may be asked to renew it, but
+// one that knows nothing of the lease, and says no to all that it does not know, must not take the disk away.
+func (c *client) asks() netip.Addr {
+	switch c.phase {
+	case requesting:
+		return address(c.offer.ServerIdentifier())
+	case renewing, rebinding:
+		return c.lease.Server
+	}
+	return netip.Addr{}
 }
 
 // wanted is the address that is asked for.

@@ -262,3 +262,50 @@ func FuzzClient(f *testing.F) {
 		}
 	})
 }
+
+// A server that offers what it then refuses is asked again and again, not without a pause, and the address is kept.
+func TestAServerThatOffersAndRefusesIsNotAskedWithoutPause(t *testing.T) {
+	p := newPlay(t)
+	p.getLease()
+	r := p.sends(dhcpv4.MessageTypeRequest) // to renew
+	o := p.step(reply(r.DHCPv4, dhcpv4.MessageTypeNak, first, net.IPv4zero))
+	begin, refusals := p.now, 0
+	for p.now < begin+time.Minute && refusals < 1000 {
+		for o.send != nil {
+			if o.send.MessageType() == dhcpv4.MessageTypeDiscover {
+				o = p.step(reply(o.send.DHCPv4, dhcpv4.MessageTypeOffer, first, net.IPv4(192, 0, 2, 70)))
+				continue
+			}
+			refusals++
+			o = p.step(reply(o.send.DHCPv4, dhcpv4.MessageTypeNak, first, net.IPv4zero))
+			if refusals >= 1000 {
+				break
+			}
+		}
+		p.now = max(p.now, p.next)
+		o = p.step(nil)
+	}
+	if refusals < 10 || refusals > 150 || !p.lease.Address.IsValid() {
+		t.Errorf("refused %d times in %v, keeps %v", refusals, p.now-begin, p.lease.Address)
+	}
+}
+
+// What another server says of an address that is not its own counts for nothing: the disk is behind it.
+func TestAnotherServersRefusalDoesNotTakeALease(t *testing.T) {
+	p := newPlay(t)
+	l := p.getLease()
+	r := p.sends(dhcpv4.MessageTypeRequest)
+	if o := p.step(reply(r.DHCPv4, dhcpv4.MessageTypeNak, second, net.IPv4zero)); o.send != nil || p.phase != renewing {
+		t.Fatalf("renewing, and another server refuses: %v in phase %d", o.send, p.phase)
+	}
+	for p.phase != rebinding {
+		p.now = p.next
+		r = p.step(nil).send
+	}
+	if p.step(reply(r.DHCPv4, dhcpv4.MessageTypeNak, second, net.IPv4zero)); p.phase != rebinding || p.lease.Valid != l.Valid {
+		t.Errorf("rebinding, and another server refuses: phase %d", p.phase)
+	}
+	if p.step(reply(r.DHCPv4, dhcpv4.MessageTypeNak, first, net.IPv4zero)); p.phase != selecting {
+		t.Errorf("its own server refuses: phase %d", p.phase)
+	}
+}

@@ -31,6 +31,8 @@ const (
 	repairAfter = 4 * time.Second
 	// lookAgain is how often the card is looked at without any event.
 	lookAgain = 30 * time.Second
+	// settle is how long the kernel's state may go on changing before it is looked at.
+	settle = 50 * time.Millisecond
 	// clockCheck bounds the sleep until a lease must be renewed: timers do not count the time of a machine that is suspended.
 	clockCheck = time.Minute
 

@@ -121,11 +121,15 @@ func (l *Link) try(ctx context.Context, c card, w Want, only bool) (done bool, e
 
 func (l *Link) set(lease Lease) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if reflect.DeepEqual(l.lease, lease) {
+	same := reflect.DeepEqual(l.lease, lease)
+	if !same {
+		l.lease, l.way = lease, wayOf(lease, state{})
+	}
+	l.mu.Unlock()
+	if same {
 		return
 	}
-	l.lease, l.way = lease, wayOf(lease, state{})
+	// Without the lock: whoever sends past the packet filter takes it, and memory for a file may only be had when that has sent.
 	if b, err := json.Marshal(lease); err == nil && l.state != "" {
 		_ = os.MkdirAll(filepath.Dir(l.state), 0o755)
 		_ = write(l.state, b, 0o644) // it is for the hand-over, which says what it misses

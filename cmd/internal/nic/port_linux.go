@@ -153,6 +153,11 @@ func (l *Link) Run(ctx context.Context) error {
 			t.Stop()
 			return ctx.Err()
 		case <-changed:
+			// What changes all the time, on a machine that starts hundreds of containers, is not listed all the time.
+			if err := sleep(ctx, settle); err != nil {
+				t.Stop()
+				return err
+			}
 		case <-t.C:
 		case m, ok := <-in:
 			if packet = m; !ok {
