@@ -73,7 +73,7 @@ func (c *core) receive(now time.Time, in packet) {
 		return
 	}
 	if no != nil {
-		c.note(now, a.MAC, no.problem, "%s: no answer: %s", c.about(a), no.reason)
+		c.note(now, a.MAC, no.problem, "%s: no answer: %s", strings.TrimSuffix(c.about(a), ","), no.reason)
 		return
 	}
 	e := c.dir.Boot(a.Client)
