@@ -20,8 +20,25 @@ func sinceStart() time.Duration {
 // console are all consoles of the machine. Any goroutine may write lines.
 type console struct {
 	mu   sync.Mutex // guards what follows
-	outs []*os.File
+	outs []output
 	log  *os.File // /run/spate/boot.log: what was said before there was a journal
+}
+
+// output is one console.
+type output struct {
+	file  *os.File
+	stuck bool // it did not take the last line
+}
+
+// write gives a console some time for a line, and one that is stuck no more than a look: it loses lines, and the boot nothing.
+func (o *output) write(s string) {
+	patience := consolePatience
+	if o.stuck {
+		patience = stuckPatience
+	}
+	_ = o.file.SetWriteDeadline(time.Now().Add(patience)) // one that knows no deadline does not wait
+	_, err := o.file.WriteString(s)
+	o.stuck = err != nil
 }
 
 // newConsole opens the consoles that the kernel uses.
@@ -40,7 +57,7 @@ func newConsole() *console {
 		}
 		// A serial line that nobody listens to must not hold up the boot.
 		if f, err := os.OpenFile("/dev/"+name, os.O_WRONLY|unix.O_NOCTTY|unix.O_NONBLOCK, 0); err == nil {
-			c.outs = append(c.outs, f)
+			c.outs = append(c.outs, output{file: f})
 		}
 	}
 	_ = os.MkdirAll("/run/spate", 0o755)
@@ -58,9 +75,8 @@ func (c *console) at(when time.Duration, text string) {
 	s := format(when, text)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, out := range c.outs {
-		_ = out.SetWriteDeadline(time.Now().Add(consolePatience)) // a console that is stuck loses lines, no more
-		_, _ = out.WriteString(s)
+	for i := range c.outs {
+		c.outs[i].write(s)
 	}
 	if c.log != nil {
 		_, _ = c.log.WriteString(s)

@@ -221,6 +221,10 @@ func (m *machine) become() error {
 	if usable[0] != m.line.Init {
 		m.con.linef("init= does not work, taking %s: %v", usable[0], complaints[0])
 	}
+	if err := makePlaces(newRoot); err != nil {
+		unmountRoot()
+		return err
+	}
 	m.con.linef("starting %s", usable[0])
 	if err := switchRoot(); err != nil {
 		return err

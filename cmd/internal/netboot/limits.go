@@ -19,6 +19,8 @@ const (
 	entropyPatience = time.Second
 	// consolePatience is how long a console may take for a line; then the line is lost there.
 	consolePatience = time.Second
+	// stuckPatience is the same for one that did not take the line before.
+	stuckPatience = 10 * time.Millisecond
 
 	// mostPartitions bounds what is read of a partition table.
 	mostPartitions = 128

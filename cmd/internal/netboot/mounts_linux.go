@@ -115,14 +115,27 @@ func unmountRoot() {
 	}
 }
 
-// moveMounts moves the early mounts into the root. A root that lacks a folder for one gets it, if it can be written.
-func moveMounts() error {
+// makePlaces makes sure that the early mounts have their places in a root. One that lacks a folder gets it, if it can be written.
+// It is done before anything is moved, since what has been moved into a root is lost with it.
+func makePlaces(root string) error {
 	for _, m := range early {
-		to := newRoot + m.path
-		if err := os.Mkdir(to, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		err := os.Mkdir(root+m.path, 0o755)
+		if errors.Is(err, fs.ErrExist) {
+			if st, bad := os.Stat(root + m.path); bad == nil && st.IsDir() {
+				continue
+			}
+		}
+		if err != nil {
 			return fmt.Errorf("the root file system has no folder %s: %w", m.path, err)
 		}
-		if err := unix.Mount(m.path, to, "", unix.MS_MOVE, ""); err != nil {
+	}
+	return nil
+}
+
+// moveMounts moves the early mounts into the root.
+func moveMounts() error {
+	for _, m := range early {
+		if err := unix.Mount(m.path, newRoot+m.path, "", unix.MS_MOVE, ""); err != nil {
 			return fmt.Errorf("move %s into the root file system: %w", m.path, err)
 		}
 	}
