@@ -291,7 +291,7 @@ func (l *leases) usedUp(s *Subnet, now time.Time) full {
 	if l.cfg.Share.Of > 1 {
 		share = " that are this server's share"
 	}
-	text := fmt.Sprintf("the pool of %s is used up: of %d addresses%s %d are leased", s.Network, total, share, taken)
+	text := fmt.Sprintf("the pool of %s is used up: of %d addresses%s %d are leased or offered", s.Network, total, share, taken)
 	if bad > 0 {
 		text += fmt.Sprintf(", %d used by strangers", bad)
 	}

@@ -91,7 +91,7 @@ func TestEndedLeasesAreGivenAgainTheOldestFirst(t *testing.T) {
 	for i := range 3 {
 		had = append(had, b.lease(t, i, start.Add(time.Duration(i)*time.Minute)))
 	}
-	if o := b.offer(b.q(9, ""), start.Add(30*time.Minute)); o.verdict != verdictSilent || !o.problem || !strings.Contains(o.why, "used up: of 3 addresses 3 are leased; make the pool larger") {
+	if o := b.offer(b.q(9, ""), start.Add(30*time.Minute)); o.verdict != verdictSilent || !o.problem || !strings.Contains(o.why, "used up: of 3 addresses 3 are leased or offered; make the pool larger") {
 		t.Fatalf("from a full pool: %+v", o)
 	}
 	for i := range 3 {

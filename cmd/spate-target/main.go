@@ -47,7 +47,11 @@ func newRoot() *cobra.Command {
 		Short: "The target's end of a Spate farm",
 		Long: `spate-target logs in to a farm of stream servers over UDP and reads the blocks of
 its vDisk as they are needed. Any server that holds an identical replica can serve
-it; when one stops or dies, it goes on with another.`,
+it; when one stops or dies, it goes on with another.
+
+In a boot image (spate bootimage build) it is /init: it brings a machine from its
+kernel to the system on its vDisk, and stays to serve that disk. It reads what it
+needs from the kernel command line, which the farm's boot script writes.`,
 		Version:       version.String(),
 		SilenceErrors: true,
 		SilenceUsage:  true,

@@ -17,7 +17,7 @@ func newExplainCommand() *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:   "explain DEVICE",
-		Short: "Say which server would serve a device, and why",
+		Short: "Say what a device would boot and which server would serve it, and why",
 		Long: `Say which vDisk and version a device would get if it logged in now, which server would serve it, and for each other
 server why not. Where servers run boot services, say also what the device would boot if it were switched on, and what
 each server last did for it. DEVICE is a name of the farm file, the label of a target that is served, or any MAC address.

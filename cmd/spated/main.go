@@ -66,7 +66,7 @@ Exit status: 0 ended by a signal, or --check found nothing; 1 an error.`,
 	f.StringVar(&o.peer, "peer", "", "with --store: `ADDRESS[:PORT]` for other servers (default: the one of --listen, next port)")
 	f.StringSliceVar(&o.join, "join", nil, "with --store: `HOST:PORT` of another server's --peer")
 	f.StringVar(&o.state, "state", "", "`DIR` for keys and what must outlive the program (default: /var/lib/spate, or the user's own)")
-	f.StringVar(&o.admin, "admin-socket", "", "`PATH` of the admin API's unix socket (default: admin.sock in --state)")
+	f.StringVar(&o.admin, "admin-socket", "", "`PATH` of the admin API's unix socket (default: the one that the farm file names, /run/spate/admin.sock where it names none; with --store: admin.sock in --state)")
 	f.StringVar(&o.boot, "boot", "", "with --store: boot machines from the vDisks that carry a kernel; `HOW` is proxy, beside the network's DHCP server, or http")
 	f.BoolVar(&o.forceDHCP, "force-dhcp", false, "with boot.dhcp: server: give out addresses although another DHCP server answers on the network")
 	f.DurationVar(&o.scrubEvery, "scrub-every", 24*time.Hour, "read all vDisks again each `DURATION` and fence what is damaged; 0 never")
