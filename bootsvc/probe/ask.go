@@ -23,13 +23,17 @@ const (
 	maxFrame  = 2048
 	// asks is how often is asked within the time.
 	asks = 2
+	// nextAnswer is how long the next answer of a server may take that has answered one kind: dnsmasq pings each address for 3 s
+	// before it offers it, one after the other.
+	nextAnswer = 4 * time.Second
 )
 
 // Options are those of Ask.
 type Options struct {
 	// Interface is the card to ask on.
 	Interface string
-	// Wait is how long answers are waited for.
+	// Wait is how long answers are waited for. A server that has answered some kinds by then is waited for longer, as long as
+	// it goes on to answer.
 	Wait time.Duration
 	// Kinds are what to ask as.
 	Kinds []Kind
@@ -84,7 +88,13 @@ func Ask(ctx context.Context, o Options) ([]Offer, error) {
 			return nil, fmt.Errorf("ask on %s: %w", o.Interface, err)
 		}
 		until := start.Add(o.Wait * time.Duration(turn+1) / asks)
-		if err := a.collect(ctx, raw, until); err != nil {
+		if err := a.collect(ctx, raw, until, func() bool { return false }); err != nil {
+			return nil, err
+		}
+	}
+	for before := -1; a.unanswered() && len(a.offers) > before; {
+		before = len(a.offers)
+		if err := a.collect(ctx, raw, time.Now().Add(min(nextAnswer, o.Wait)), func() bool { return len(a.offers) > before }); err != nil {
 			return nil, err
 		}
 	}
@@ -128,8 +138,25 @@ func (a *asking) send(raw *link.Socket) error {
 	return nil
 }
 
-// collect reads answers until a time.
-func (a *asking) collect(ctx context.Context, raw *link.Socket, until time.Time) error {
+// unanswered tells whether a server has answered some of the kinds and not all.
+func (a *asking) unanswered() bool {
+	answered := map[netip.Addr]map[Kind]bool{}
+	for _, o := range a.offers {
+		if answered[o.Server] == nil {
+			answered[o.Server] = map[Kind]bool{}
+		}
+		answered[o.Server][o.Kind] = true
+	}
+	for _, kinds := range answered {
+		if len(kinds) < len(a.o.Kinds) {
+			return true
+		}
+	}
+	return false
+}
+
+// collect reads answers until a time, or until it is enough.
+func (a *asking) collect(ctx context.Context, raw *link.Socket, until time.Time, enough func() bool) error {
 	stop := context.AfterFunc(ctx, func() { _ = raw.SetReadDeadline(time.Unix(1, 0)) }) // ends the read below
 	defer stop()
 	if err := raw.SetReadDeadline(until); err != nil {
@@ -149,6 +176,9 @@ func (a *asking) collect(ctx context.Context, raw *link.Socket, until time.Time)
 		}
 		if d, ok := link.ParseDatagram(b[:n]); ok {
 			a.take(d)
+		}
+		if enough() {
+			return nil
 		}
 	}
 }

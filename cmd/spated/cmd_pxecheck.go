@@ -58,7 +58,7 @@ registered machines only.
 Exit status: 0 somebody gives a boot file and nobody contradicts; 1 an error; 2 nobody gives
 a boot file; 3 servers contradict one another.`,
 		Example: `  spated pxe-check --interface eth0
-  spated pxe-check --interface eth0.20 --wait 8s   # a DHCP server that pings before it offers
+  spated pxe-check --interface eth0.20 --wait 15s   # behind relay agents, or a very slow server
   spated pxe-check --interface br0 --json`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -73,7 +73,7 @@ a boot file; 3 servers contradict one another.`,
 	f := c.Flags()
 	f.StringVar(&o.iface, "interface", "", "network `INTERFACE` that the machines are connected to")
 	f.BoolVar(&o.json, "json", false, "print JSON, with the same exit status")
-	f.DurationVar(&o.wait, "wait", 3*time.Second, "`DURATION` to wait for answers")
+	f.DurationVar(&o.wait, "wait", 5*time.Second, "`DURATION` to wait for answers; a server that answers slowly is waited for longer")
 	return c
 }
 
