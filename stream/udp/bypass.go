@@ -17,7 +17,7 @@ type Hop struct {
 type BypassOptions struct {
 	// Hop tells how a remote address is reached; false when it is not known now. It is called while datagrams wait.
 	Hop func(remote netip.Addr) (Hop, bool)
-	// Note is told, in one sentence, when the way changes; nil for nobody.
+	// Note is told, in one sentence, when answers come by another way than before; nil for nobody. It must not wait.
 	Note func(string)
 }
 
@@ -45,7 +45,8 @@ type watch struct {
 	first   time.Time // the first send since then, the zero time when there was none
 	sends   int       // since heard or since, whichever is later
 	denied  bool      // one of them was refused by the system
-	looking time.Time // when the look at the ordinary way began
+	looking time.Time // when the last look at the ordinary way ended
+	begun   time.Time // when the present one began, the zero time when there is none
 	every   time.Duration
 }
 
@@ -88,17 +89,20 @@ func (w *watch) turn(now time.Time) {
 }
 
 // look tells whether a look at the ordinary way is due: it begins with throwing away what has come there, and what comes
-// within the window counts.
+// until its end counts, one window later or, when nobody asked then, as soon as somebody does.
 func (w *watch) look(now time.Time) (begin, end bool) {
 	if !w.around {
 		return false, false
 	}
-	switch age := now.Sub(w.looking); {
-	case age >= w.every+returnWindow:
-		w.looking = now
-		return false, true
-	case age >= w.every:
+	switch {
+	case w.begun.IsZero() && now.Sub(w.looking) < w.every:
+		return false, false
+	case w.begun.IsZero():
+		w.begun = now
+		return true, false
+	case now.Sub(w.begun) < returnWindow:
 		return true, false
 	}
-	return false, false
+	w.looking, w.begun = now, time.Time{}
+	return false, true
 }

@@ -38,6 +38,7 @@ type bypass struct {
 	watch    watch     // guarded by mu
 	deadline time.Time // guarded by mu
 	closed   bool      // guarded by mu
+	told     bool      // guarded by mu: Note knows that answers come by the way around
 	reason   string    // guarded by mu: why the way around could not be opened, as told last
 
 	last  atomic.Pointer[netip.AddrPort] // whom the last datagram was for
@@ -45,8 +46,9 @@ type bypass struct {
 
 	// What follows belongs to the one goroutine that receives.
 	scratch []byte
-	drained bool // of what came by the ordinary way before the look
-	came    bool // something came there since
+	begun   time.Time // of the look that the next two are about
+	drained bool      // of what came by the ordinary way before the look
+	came    bool      // something came there since
 }
 
 // Receive implements Conn.
@@ -111,7 +113,17 @@ func (b *bypass) heard() {
 	now := time.Now()
 	b.mu.Lock()
 	b.watch.received(now)
+	around := b.watch.around
+	news := around != b.told
+	b.told = around
 	b.mu.Unlock()
+	switch {
+	case !news:
+	case around:
+		b.options.Note("answers come past the packet filter of this machine, and did not come through it: was a firewall loaded?")
+	default:
+		b.options.Note("answers come in the ordinary way again")
+	}
 }
 
 // Send implements Conn.
@@ -171,15 +183,19 @@ func (b *bypass) reconsider(now time.Time) {
 	b.mu.Lock()
 	change := b.watch.change(now)
 	begin, end := b.watch.look(now)
+	begun := b.watch.begun
 	b.mu.Unlock()
+	if begin && begun != b.begun { // another look than the last one, which may not have come to its end
+		b.begun, b.drained, b.came = begun, false, false
+	}
 	switch {
 	case change:
 		b.turn(now)
 	case begin:
 		b.drain()
 	case end:
+		b.drain()
 		b.trial.Store(b.came)
-		b.drained, b.came = false, false
 	}
 }
 
@@ -211,7 +227,6 @@ func (b *bypass) turn(now time.Time) {
 		b.watch.turn(now)
 		old.close()
 		setGRO(b.Conn, true)
-		b.options.Note("the network is used in the ordinary way again")
 		return
 	}
 	p, err := b.openAround()
@@ -228,7 +243,6 @@ func (b *bypass) turn(now time.Time) {
 	setGRO(b.Conn, false)
 	_ = p.file.SetReadDeadline(b.deadline) // fails on a closed socket only
 	b.around.Store(p)
-	b.options.Note("no answer comes through; going past the packet filter of this machine, in case one was loaded")
 }
 
 // openAround makes the packet socket on the interface toward whoever was sent to last.

@@ -40,7 +40,7 @@ func TestAConversationOutlivesAFirewallThatDropsEverything(t *testing.T) {
 			t.Helper()
 			n.near.do(t, func() error { return talk(near, far.LocalAddr(), datagrams, within) })
 		}
-		speak(20, time.Second)
+		speak(20, 10*time.Second) // with the time that a new Ethernet takes to be ready
 
 		n.near.do(t, func() error { return run("table inet wall {\n"+rules+"}\n", "nft", "-f", "-") })
 		speak(200, 10*time.Second)
@@ -67,6 +67,40 @@ func TestAConversationOutlivesAFirewallThatDropsEverything(t *testing.T) {
 		if err := errors.Join(near.Close(), far.Close(), <-echoed); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// While nobody answers both ways are tried in turn, and nothing is said: there is nothing to say of a packet filter.
+func TestSilenceOfAllServersIsNotTakenForAFirewall(t *testing.T) {
+	n := twoNamespaces(t)
+	notes := make(chan string, 64)
+	near := Bypass(n.listen(t, n.near, "0.0.0.0"), BypassOptions{
+		Hop: func(remote netip.Addr) (Hop, bool) {
+			return Hop{Index: n.index, Source: netip.MustParseAddr("192.0.2.1"), Next: remote}, true
+		},
+		Note: func(s string) { notes <- s },
+	})
+	turns, around := 0, false
+	n.near.do(t, func() error {
+		batch := Batch{Buf: make([]byte, MaxReceive)}
+		for end := time.Now().Add(2*silentPatience + trialPeriod); time.Now().Before(end); {
+			if err := near.Send([]byte("anybody?"), 8, Path{Remote: netip.MustParseAddrPort("192.0.2.9:6910")}); err != nil && !errors.Is(err, ErrUnreachable) {
+				return err
+			}
+			if err := near.SetReadDeadline(time.Now().Add(20 * time.Millisecond)); err != nil {
+				return err
+			}
+			if err := near.Receive(&batch); !errors.Is(err, os.ErrDeadlineExceeded) {
+				return fmt.Errorf("received: %w", err)
+			}
+			if now := near.(*bypass).around.Load() != nil; now != around {
+				turns, around = turns+1, now
+			}
+		}
+		return near.Close()
+	})
+	if s := pending(notes); s != "" || turns < 2 {
+		t.Errorf("told %q after %d changes of the way", s, turns)
 	}
 }
 

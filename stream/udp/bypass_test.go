@@ -79,6 +79,14 @@ func TestTheOrdinaryWayIsLookedAtAgain(t *testing.T) {
 			t.Error("not ended")
 		}
 	}
+	// Who receives now and then only has a look all the same.
+	start = start.Add(10 * returnEvery)
+	if begin, end := w.look(start); !begin || end {
+		t.Errorf("late, begun is %v and ended %v", begin, end)
+	}
+	if _, end := w.look(start.Add(10 * returnEvery)); !end {
+		t.Error("late, and not ended")
+	}
 }
 
 // A datagram as tcpdump shows one: 192.0.2.1:4660 to 198.51.100.2:22136, "spate".
