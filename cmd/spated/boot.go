@@ -19,6 +19,7 @@ import (
 	"github.com/spate-project/spate/bootsvc/files"
 	"github.com/spate-project/spate/bootsvc/httpboot"
 	"github.com/spate-project/spate/bootsvc/ipxe"
+	"github.com/spate-project/spate/bootsvc/ndp"
 	"github.com/spate-project/spate/bootsvc/tftp"
 	"github.com/spate-project/spate/cmd/internal/farm"
 )
@@ -29,6 +30,7 @@ type bootPlan struct {
 	http    netip.AddrPort // whose address is the server's on the machines' network
 	tftp    bool
 	secure  bool
+	routers bool   // machines that boot are told that no router is there
 	card    string // empty: the one that has the address
 	subnets []farm.Subnet
 	share   dhcp.Share // of the pools
@@ -43,7 +45,7 @@ func planBoot(c *farm.Config, name string) *bootPlan {
 	}
 	b := &bootPlan{
 		dhcp: c.Boot.DHCP, http: netip.AddrPortFrom(s.Boot.Address, c.Boot.HTTP), tftp: c.Boot.TFTP == farm.On,
-		secure: c.Boot.SecureBoot == farm.On, card: s.Boot.Interface, subnets: c.Boot.Subnets,
+		secure: c.Boot.SecureBoot == farm.On, routers: c.Boot.RouterAdvertisement == farm.On, card: s.Boot.Interface, subnets: c.Boot.Subnets,
 	}
 	for _, one := range c.Servers {
 		if one.Name == name {
@@ -64,7 +66,7 @@ func planOpenBoot(what string, stream netip.AddrPort) (*bootPlan, error) {
 		return nil, nil
 	case "http":
 	case "proxy":
-		b.dhcp = farm.DHCPProxy
+		b.dhcp, b.routers = farm.DHCPProxy, true
 	default:
 		return nil, fmt.Errorf("--boot %q: write http, or proxy to name the boot file beside the network's own DHCP server", what)
 	}
@@ -98,6 +100,7 @@ func (b *bootPlan) restarts(next *bootPlan) []string {
 		same bool
 	}{
 		{"boot.dhcp", b.dhcp == next.dhcp}, {"boot.http", b.http.Port() == next.http.Port()}, {"boot.tftp", b.tftp == next.tftp},
+		{"boot.router_advertisement", b.routers == next.routers},
 		{"boot.subnets", fmt.Sprint(b.subnets) == fmt.Sprint(next.subnets)},
 		{"servers[].boot.address", b.http.Addr() == next.http.Addr()}, {"servers[].boot.interface", b.card == next.card},
 		{"the number or order of servers with boot", b.dhcp != farm.DHCPServer || b.share == next.share},
@@ -118,7 +121,9 @@ type runner interface {
 type bootPart struct {
 	name string
 	open func() (runner, error) // binds its socket
-	now  runner                 // as opened at the start
+	now  runner                 // as opened at the start; nil: it could not be
+	// spare says that machines boot without it too, only slower.
+	spare bool
 }
 
 // boot is the boot services of a server.
@@ -148,7 +153,9 @@ func (s *server) newBoot() (*boot, error) {
 	for _, text := range loaders.Problems(p.secure) {
 		b.log.Error("a boot loader is missing", zap.String("do", text))
 	}
-	tree := files.New(s.farm.Directory(), loaders)
+	machines := ndp.NewMachines()
+	dir := machines.Watch(s.farm.Directory())
+	tree := files.New(dir, loaders)
 	b.parts = append(b.parts, &bootPart{name: "HTTP", open: func() (runner, error) {
 		h, err := httpboot.New(httpboot.Config{Listen: p.http, Tree: tree, MACOf: macOf, Log: b.log.Named("http")})
 		return opened(h, err, "another program has this port; ss -ltnp shows which one; stop it, or set boot.http to another port on all servers")
@@ -161,12 +168,18 @@ func (s *server) newBoot() (*boot, error) {
 	}
 	if p.dhcp != farm.DHCPOff {
 		b.parts = append(b.parts, &bootPart{name: "DHCP " + string(p.dhcp), open: func() (runner, error) {
-			d, err := dhcp.New(s.dhcpConfig(b.card), s.farm.Directory(), b.log.Named("dhcp"))
+			d, err := dhcp.New(s.dhcpConfig(b.card), dir, b.log.Named("dhcp"))
 			return opened(d, err, "another DHCP or PXE service runs here; ss -lunp shows which one; stop it, or set boot.dhcp: off and let it name the boot file")
 		}})
 	}
+	if p.routers {
+		b.parts = append(b.parts, &bootPart{name: "router advertisement", spare: true, open: func() (runner, error) {
+			n, err := ndp.New(b.card, machines, b.log.Named("ndp"))
+			return opened(n, err, "")
+		}})
+	}
 	for i, part := range b.parts {
-		if part.now, err = part.open(); err != nil {
+		if part.now, err = part.open(); err != nil && !part.spare {
 			for _, before := range b.parts[:i] {
 				endUnused(before.now)
 			}
@@ -191,6 +204,9 @@ func opened[R runner](r R, err error, taken string) (runner, error) {
 
 // endUnused closes the socket of a service that was never run: a service that runs under an ended context ends at once.
 func endUnused(r runner) {
+	if r == nil {
+		return
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	_ = r.Run(ctx) // its error is that it was ended
@@ -263,7 +279,7 @@ const bootAgain = 30 * time.Second
 // those that start.
 func (b *boot) run(ctx context.Context, part *bootPart) error {
 	b.settle(ctx)
-	now := part.now
+	now, told := part.now, false
 	for {
 		var err error
 		if now == nil {
@@ -276,12 +292,10 @@ func (b *boot) run(ctx context.Context, part *bootPart) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		do := "see to what the error names; the service is started again by itself"
-		if errors.Is(err, dhcp.ErrConflict) {
-			do = "turn the other DHCP server off, or set boot.dhcp: proxy; --force-dhcp serves beside it all the same"
+		if !part.spare || !told {
+			b.tell(part, err)
+			told = true
 		}
-		b.log.Error("a boot service does not run", zap.String("service", part.name), zap.Error(err), zap.String("do", do), zap.Duration("again in", bootAgain))
-		b.note(bootsvc.Event{Service: part.name, Text: fmt.Sprintf("%s does not run here: %v", part.name, err), Problem: true})
 		t := time.NewTimer(bootAgain)
 		select {
 		case <-t.C:
@@ -290,6 +304,21 @@ func (b *boot) run(ctx context.Context, part *bootPart) error {
 			return nil
 		}
 	}
+}
+
+// tell says that a service does not run, and what to do.
+func (b *boot) tell(part *bootPart, err error) {
+	if part.spare {
+		b.log.Warn("a boot service does not run; machines boot all the same, but may wait longer; this is not said again",
+			zap.String("service", part.name), zap.Error(err), zap.Duration("tried again every", bootAgain))
+		return
+	}
+	do := "see to what the error names; the service is started again by itself"
+	if errors.Is(err, dhcp.ErrConflict) {
+		do = "turn the other DHCP server off, or set boot.dhcp: proxy; --force-dhcp serves beside it all the same"
+	}
+	b.log.Error("a boot service does not run", zap.String("service", part.name), zap.Error(err), zap.String("do", do), zap.Duration("again in", bootAgain))
+	b.note(bootsvc.Event{Service: part.name, Text: fmt.Sprintf("%s does not run here: %v", part.name, err), Problem: true})
 }
 
 // announce says what runs, and what the network's own DHCP server must be told.

@@ -9,8 +9,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/spate-project/spate/bootsvc"
 	"github.com/spate-project/spate/bootsvc/dhcp"
@@ -42,6 +44,9 @@ func TestEachServerHasItsShareOfThePools(t *testing.T) {
 	for _, name := range []string{"a", "b", "c"} {
 		if p := planOf(t, bootFarm, name); p != nil {
 			got += fmt.Sprint(name, p.share, p.addr(), p.card, " ")
+			if !p.routers {
+				t.Errorf("machines of %s wait for routers", name)
+			}
 		}
 	}
 	if want := "a{0 2} 192.0.2.1:6980 c{1 2} 192.0.2.3:6980eno1 "; got != want {
@@ -58,6 +63,8 @@ func TestSettingsThatNeedARestartAreNamed(t *testing.T) {
 	}{
 		{"farm: x", "farm: y", nil},
 		{"dhcp: server, subnets: [{network: 192.0.2.0/24, pool: 192.0.2.100-192.0.2.110}]", "dhcp: proxy", []string{"boot.dhcp", "boot.subnets"}},
+		{"dhcp: server, subnets: [{network: 192.0.2.0/24, pool: 192.0.2.100-192.0.2.110}]", "dhcp: off", []string{"boot.dhcp", "boot.router_advertisement", "boot.subnets"}},
+		{"{dhcp", "{router_advertisement: off, dhcp", []string{"boot.router_advertisement"}},
 		{"192.0.2.110", "192.0.2.120", []string{"boot.subnets"}},
 		{"{dhcp", "{http: 8080, tftp: off, dhcp", []string{"boot.http", "boot.tftp"}},
 		{"eno1", "eno2", []string{"servers[].boot.interface"}},
@@ -119,6 +126,24 @@ func TestAServiceThatDoesNotRunIsToldToTheFarm(t *testing.T) {
 	if len(told) != 1 || !told[0].Problem || told[0].MAC != (bootsvc.MAC{}) || !strings.Contains(told[0].Text, "DHCP server does not run here: another DHCP server answers") {
 		t.Errorf("%+v", told)
 	}
+}
+
+// Machines boot without an advertisement, only slower: one that cannot be sent is no error, and is said once.
+func TestAServiceThatMachinesCanDoWithoutComplainsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.WarnLevel)
+		b := &boot{settle: func(context.Context) {}, note: func(e bootsvc.Event) { t.Errorf("told: %+v", e) }, log: zap.New(core)}
+		opened := 0
+		part := &bootPart{name: "router advertisement", spare: true, open: func() (runner, error) { opened++; return nil, syscall.EPERM }}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*bootAgain+1)
+		defer cancel()
+		if err := b.run(ctx, part); err != nil {
+			t.Error(err)
+		}
+		if all := logs.All(); opened != 11 || len(all) != 1 || all[0].Level != zap.WarnLevel {
+			t.Errorf("opened %d times, said %+v", opened, all)
+		}
+	})
 }
 
 func second(_ *bootPlan, err error) error { return err }

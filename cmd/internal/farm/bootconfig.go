@@ -17,6 +17,8 @@ type Boot struct {
 	TFTP Switch
 	// SecureBoot sends UEFI machines through Debian's signed shim and GRUB; off, they get iPXE.
 	SecureBoot Switch
+	// RouterAdvertisement spares machines that boot the time in which iPXE asks for routers of IPv6, where there are none.
+	RouterAdvertisement Switch
 	// Subnets are what the DHCP server gives out.
 	Subnets []Subnet
 }

@@ -90,6 +90,7 @@ func (r *reading) readBoot(top *object) {
 	b.HTTP = uint16(o.whole("http", defaultBootPort, 1, 65535))
 	b.TFTP = choice(o, "tftp", On, On, Off)
 	b.SecureBoot = choice(o, "secure_boot", Off, On, Off)
+	b.RouterAdvertisement = r.readAdvertisement(o, b.DHCP, clear)
 	subnets, there := o.fields["subnets"]
 	o.objects("subnets", "a subnet", r.readSubnet)
 	switch {
@@ -103,6 +104,19 @@ func (r *reading) readBoot(top *object) {
 		r.complain(o.at, "%d subnets; a farm has at most %d", len(b.Subnets), maxSubnets)
 	}
 	o.end()
+}
+
+// readAdvertisement reads whether machines are told that there is no router. Who boots is known by DHCP, so without it nobody is.
+func (r *reading) readAdvertisement(boot *object, dhcp DHCP, clear bool) Switch {
+	v, standard := boot.fields["router_advertisement"], On
+	if dhcp == DHCPOff {
+		standard = Off
+	}
+	s := choice(boot, "router_advertisement", standard, On, Off)
+	if clear && s == On && dhcp == DHCPOff {
+		r.complain(placeOf(v.Key), "router_advertisement is for dhcp: server or proxy; with dhcp: off the farm hears too late of a machine that starts")
+	}
+	return s
 }
 
 func (r *reading) readSubnet(o *object) {

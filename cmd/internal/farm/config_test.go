@@ -100,6 +100,7 @@ func TestBadFarmFilesSayWhatIsWrong(t *testing.T) {
 		{"a DHCP server of nothing", strings.Replace(start, "}]\nstores", ", boot: {}}]\nstores", 1) + "boot: {dhcp: server}\n", "dhcp: server needs subnets"},
 		{"a proxy that gives out addresses", strings.Replace(start, "}]\nstores", ", boot: {}}]\nstores", 1) +
 			"boot: {dhcp: proxy, subnets: [{network: 192.0.2.0/24}]}\n", "subnets are for dhcp: server; with dhcp: proxy no addresses are given out"},
+		{"advertisements without DHCP", strings.Replace(start, "}]\nstores", ", boot: {}}]\nstores", 1) + "boot: {router_advertisement: on}\n", "farm.yaml:5:8: router_advertisement is for dhcp: server or proxy"},
 		{"an address from nobody", strings.Replace(start, "}]\nstores", ", boot: {}}]\nstores", 1) +
 			"boot: {}\nvdisks: [{name: v, store: s}]\ncollections: [{name: c, vdisks: [v]}]\ndevices: [{mac: 525400000001, collection: c, address: 192.0.2.9}]\n",
 			"addresses are given out with boot.dhcp: server only, and it is off"},
