@@ -10,7 +10,7 @@ import (
 func checkStatic(file string, program []byte) error {
 	f, err := elf.NewFile(bytes.NewReader(program))
 	if err != nil {
-		return fmt.Errorf("%s is not a program for Linux: %w", file, err)
+		return fmt.Errorf("%s is not a program for Linux: it is no ELF file, or not a whole one", file)
 	}
 	defer f.Close()
 	for _, p := range f.Progs {

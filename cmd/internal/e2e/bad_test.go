@@ -103,8 +103,9 @@ func TestAMachineWaitsForServersThatAreAllGone(t *testing.T) {
 	}
 }
 
-// A card that the boot image has no driver for is named as lspci names it, with what to do.
-func TestACardWithoutADriverIsNamedOnTheConsole(t *testing.T) {
+// oddFarm makes a farm whose vDisk is empty and has a boot image of its own.
+func oddFarm(t *testing.T, image func(t *testing.T, dir, spate string, system vmtest.System) string) *vmlab.Lab {
+	t.Helper()
 	l := vmlab.New(t)
 	made, err := build()
 	if err != nil {
@@ -114,19 +115,47 @@ func TestACardWithoutADriverIsNamedOnTheConsole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	image, spate := filepath.Join(dir, "boot.img"), filepath.Join(made.bin, "spate")
-	for _, args := range [][]string{
-		{"truncate", "-s", "1M", filepath.Join(dir, "disk")},
-		{spate, "bootimage", "build", "--modules", filepath.Join(system.Tree, "lib", "modules", system.Version), "--cards", "virtio_net,virtio_pci", "--out", image},
-		{spate, "vdisk", "import", filepath.Join(dir, "disk"), "--into", dir, "--name", vmlab.VDisk, "--kernel", system.Kernel, "--boot-image", image, "--command-line", vmlab.CommandLine},
-	} {
-		if _, err := lab.Run(t.Context(), args...); err != nil {
-			t.Fatal(err)
-		}
+	dir, spate := t.TempDir(), filepath.Join(made.bin, "spate")
+	empty := filepath.Join(dir, "disk")
+	if err := os.WriteFile(empty, make([]byte, 1<<20), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lab.Run(t.Context(), spate, "vdisk", "import", empty, "--into", dir, "--name", vmlab.VDisk, "--kernel", system.Kernel,
+		"--boot-image", image(t, dir, spate, system), "--command-line", vmlab.CommandLine); err != nil {
+		t.Fatal(err)
 	}
 	l.Farm(vmlab.FarmOptions{Bin: made.bin, Disk: filepath.Join(dir, vdisk.FileName(vmlab.VDisk, 0))})
+	return l
+}
+
+// A card that the boot image has no driver for is named as lspci names it, with what to do.
+func TestACardWithoutADriverIsNamedOnTheConsole(t *testing.T) {
+	l := oddFarm(t, func(t *testing.T, dir, spate string, system vmtest.System) string {
+		image := filepath.Join(dir, "boot.img")
+		if _, err := lab.Run(t.Context(), spate, "bootimage", "build", "--modules", filepath.Join(system.Tree, "lib", "modules", system.Version),
+			"--cards", "virtio_net,virtio_pci", "--out", image); err != nil {
+			t.Fatal(err)
+		}
+		return image
+	})
 	m := l.Boot(vmlab.Hardware{Card: "e1000"})
 	m.WaitLine("network card 8086:100e in slot", toInit)
 	m.WaitLine("there is no network card at all", toInit)
+}
+
+// A boot image that was damaged before it was sealed is the kernel's to refuse: it says so, and with panic= the machine starts anew.
+func TestABootImageThatTheKernelCannotUnpackIsTold(t *testing.T) {
+	l := oddFarm(t, func(t *testing.T, dir, _ string, _ vmtest.System) string {
+		image := filepath.Join(dir, "boot.img")
+		if err := os.WriteFile(image, append([]byte("\x28\xb5\x2f\xfd"), bytes.Repeat([]byte("damage"), 1000)...), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return image
+	})
+	m := l.Boot(vmlab.Hardware{})
+	m.WaitLine("Initramfs unpacking failed", toInit)
+	m.WaitLine("Kernel panic", toInit)
+	if err := m.AwaitEnd(vmlab.Within(t, toInit)); err != nil {
+		t.Error(err)
+	}
 }
