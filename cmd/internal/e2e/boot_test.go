@@ -9,8 +9,9 @@ import (
 	"github.com/spate-project/spate/cmd/internal/vmlab"
 )
 
-// A BIOS machine with a virtio card boots over HTTP from a farm, comes up without a failed unit, keeps what it writes, and
-// powers off cleanly with dirty pages; `spate target list` tells how long its boot took.
+// A BIOS machine with a virtio card boots over HTTP from a farm, comes up without a failed unit, keeps what it writes, though
+// its worker dies and its firewall drops everything, and powers off cleanly with dirty pages; `spate target list` tells how
+// long its boot took.
 func TestABIOSMachineBootsToAWorkingSystemAndPowersOff(t *testing.T) {
 	l, f := withFarm(t, vmlab.FarmOptions{})
 	m := l.Boot(vmlab.Hardware{})
@@ -28,7 +29,11 @@ func TestABIOSMachineBootsToAWorkingSystemAndPowersOff(t *testing.T) {
 	if out := m.MustRun("findmnt -no SOURCE,OPTIONS /", seconds); !strings.Contains(out, "rw") {
 		t.Errorf("the root is mounted as %q", out)
 	}
-	m.MustRun("head -c 40M /dev/urandom > /root/dirty", seconds)
+	remember(t, m)
+	for _, c := range []inside{workerKilled, firewall} {
+		t.Run(c.name, func(t *testing.T) { c.on(t, m.For(t)) })
+	}
+	m.MustRun("head -c 40M /dev/urandom > /var/tmp/dirty", seconds)
 	m.MustRun("systemctl --no-block poweroff", seconds)
 	m.WaitLine("reboot: Power down", toSystem)
 	m.WaitEnd(toSystem)
@@ -50,10 +55,10 @@ func TestAMachineBootsUnderSecureBoot(t *testing.T) {
 func TestTwoMachinesSeeOnlyTheirOwnWrites(t *testing.T) {
 	l, _ := withFarm(t, vmlab.FarmOptions{})
 	a, b := l.Boot(vmlab.Hardware{Name: "a", Reboot: true}), l.Boot(vmlab.Hardware{Name: "b"})
-	const look = "sync; echo 3 > /proc/sys/vm/drop_caches; cat /root/mine.* | sort -u | tr -d '\\n'"
+	const look = "sync; echo 3 > /proc/sys/vm/drop_caches; cat /var/tmp/mine.* | sort -u | tr -d '\\n'"
 	for _, m := range []*vmlab.Guest{a, b} {
 		m.WaitMark("settled state=running failed=[]", 2*toSystem)
-		m.MustRun("for i in $(seq 100); do echo "+m.Name+" > /root/mine.$i; done", seconds)
+		m.MustRun("for i in $(seq 100); do echo "+m.Name+" > /var/tmp/mine.$i; done", seconds)
 	}
 	for _, m := range []*vmlab.Guest{a, b} {
 		if out := m.MustRun(look, seconds); out != m.Name {
@@ -68,7 +73,7 @@ func TestTwoMachinesSeeOnlyTheirOwnWrites(t *testing.T) {
 	if _, _, err := a.AwaitLine(vmlab.Within(t, toSystem), begin, "MARK settled state=running failed=[]"); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := a.Run(vmlab.Within(t, seconds), "ls /root/mine.*"); err == nil {
+	if out, err := a.Run(vmlab.Within(t, seconds), "ls /var/tmp/mine.*"); err == nil {
 		t.Errorf("a has files of its last life:\n%s", out)
 	}
 	if out := b.MustRun(look, seconds); out != "b" {

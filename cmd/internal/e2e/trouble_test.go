@@ -131,7 +131,7 @@ func hurt(t *testing.T, m *vmlab.Guest, line string) string {
 // remember writes a file of random bytes and takes checksums of it and of the system, for check.
 func remember(t *testing.T, m *vmlab.Guest) {
 	t.Helper()
-	m.MustRun("head -c 8M /dev/urandom > /root/mine; sync; sha256sum /root/mine $(find /usr/bin /usr/sbin -type f) > /run/sums", time.Minute)
+	m.MustRun("head -c 8M /dev/urandom > /var/tmp/mine; sync; sha256sum /var/tmp/mine $(find /usr/bin /usr/sbin -type f) > /run/sums", time.Minute)
 }
 
 // check reads all that was remembered past the page cache.
@@ -142,4 +142,38 @@ func check(t *testing.T, m *vmlab.Guest) {
 		t.Errorf("files have changed:\n%s", out)
 	}
 	m.Healthy()
+}
+
+// An inside is a trouble of a machine that comes from inside it: a line for its shell.
+type inside struct{ name, line string }
+
+// card finds the card of the machine and calls it $card.
+const card = "card=$(ls /sys/class/net | grep -v lo); "
+
+var (
+	workerKilled = inside{"worker killed", "for p in /proc/[0-9]*; do if tr '\\0' ' ' < $p/cmdline | grep -q ^@spate-worker; then kill -9 ${p#/proc/} && echo killed; fi; done"}
+	firewall     = inside{"firewall that drops everything", "nft 'add table inet closed; add chain inet closed in { type filter hook input priority 0; policy drop; }; " +
+		"add chain inet closed out { type filter hook output priority 0; policy drop; }; add chain inet closed via { type filter hook forward priority 0; policy drop; }' && nft list ruleset | grep -c 'policy drop'"}
+)
+
+// insides are all of them. The last one is for good.
+var insides = []inside{
+	workerKilled,
+	{"address changed", card + "old=$(ip -4 -o addr show dev $card | tr -s ' ' | cut -d' ' -f4); ip addr del $old dev $card; ip addr add 10.177.0.90/24 dev $card; ip -4 -o addr show dev $card"},
+	{"interface renamed", card + "ip link set $card down; ip link set $card name renamed0; ip link set renamed0 up; ip addr replace 10.177.0.91/24 dev renamed0; ip -4 -o addr show dev renamed0"},
+	{"addresses flushed", card + "ip addr flush dev $card; sleep 3; ip addr add 10.177.0.92/24 dev $card; ip -4 -o addr show dev $card"},
+	{"card re-added", card + "pci=$(readlink -f /sys/class/net/$card/device/..); echo 1 > $pci/remove; sleep 1; echo 1 > /sys/bus/pci/rescan; sleep 1; " +
+		card + "ip link set $card up; ip addr replace 10.177.0.93/24 dev $card; ip -4 -o addr show dev $card"},
+	firewall,
+}
+
+// on makes the trouble. The machine must do what it was told, and read all that it remembers from its disk afterwards.
+func (i inside) on(t *testing.T, m *vmlab.Guest) {
+	t.Helper()
+	begin := time.Now()
+	out := hurt(t, m, i.line)
+	if out == "" {
+		t.Error("nothing was done")
+	}
+	t.Logf("%s; everything read again after %v", strings.ReplaceAll(out, "\n", "; "), time.Since(begin).Round(time.Millisecond))
 }

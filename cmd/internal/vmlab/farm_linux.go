@@ -155,6 +155,32 @@ func (s *Server) Start() (err error) {
 	return err
 }
 
+// Deafen makes the server's computer drop what asks for files, silently, while DHCP goes on: so a server looks to a machine
+// that dies between the two. Hear ends it.
+func (s *Server) Deafen() error {
+	return s.Link.Within(func() error {
+		for _, c := range []string{
+			"nft add table inet deaf",
+			"nft add chain inet deaf in { type filter hook input priority 0 ; }",
+			"nft add rule inet deaf in tcp dport 6980 drop", // the farm file names no other port
+			"nft add rule inet deaf in udp dport 69 drop",
+		} {
+			if _, err := command(c); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Hear ends Deafen.
+func (s *Server) Hear() error {
+	return s.Link.Within(func() error {
+		_, err := command("nft delete table inet deaf")
+		return err
+	})
+}
+
 // Store is the folder with its copy of the vDisk.
 func (s *Server) Store() string { return s.store }
 

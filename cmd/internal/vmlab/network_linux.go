@@ -29,7 +29,7 @@ const (
 type Network struct {
 	*lab.Bridge
 	dir      string
-	taps     int
+	taps     []*Tap
 	machines []*Machine
 	router   *lab.Process
 	capture  *lab.Process
@@ -91,6 +91,11 @@ func (n *Network) Close() error {
 	for _, p := range []*lab.Process{n.capture, n.router} {
 		if p != nil {
 			all = append(all, p.End())
+		}
+	}
+	for _, t := range n.taps {
+		if t.lossy { // newer kernels (6.18) keep the rules of a card that is gone for the next one of that name
+			all = append(all, (&Loss{tap: t}).End())
 		}
 	}
 	if n.Bridge == nil {

@@ -17,14 +17,14 @@ import (
 
 // Tap is the network cable of a machine.
 type Tap struct {
-	Name string
-	dir  string
+	Name  string
+	dir   string
+	lossy bool // there are rules of Lose
 }
 
 // tap makes a cable that is plugged into the bridge.
 func (n *Network) tap() (*Tap, error) {
-	n.taps++
-	t := &Tap{Name: "labt" + strconv.Itoa(n.taps), dir: n.dir}
+	t := &Tap{Name: "labt" + strconv.Itoa(len(n.taps)+1), dir: n.dir}
 	for _, c := range []string{
 		"ip tuntap add " + t.Name + " mode tap",
 		"ethtool -K " + t.Name + " gso off tso off tx-udp-segmentation off",
@@ -34,6 +34,7 @@ func (n *Network) tap() (*Tap, error) {
 			return nil, err
 		}
 	}
+	n.taps = append(n.taps, t)
 	return t, nil
 }
 
@@ -94,10 +95,14 @@ const (
 	fewDrops = 100
 )
 
-// Lose starts to lose a part of the packets in both directions. No sender is told.
+// Lose starts to lose a part of the packets in both directions, instead of what was lost before. No sender is told.
 func (t *Tap) Lose(percent float64) (*Loss, error) {
 	rules := ""
 	line := func(format string, args ...any) { rules += fmt.Sprintf(format+"\n", args...) }
+	if t.lossy {
+		line("delete table netdev %s", t.Name)
+	}
+	t.lossy = true
 	line("add table netdev %s", t.Name)
 	for _, c := range []struct{ name, hook string }{{"to", "egress"}, {"from", "ingress"}} {
 		line("add counter netdev %s %s_all", t.Name, c.name)
@@ -118,6 +123,7 @@ func (t *Tap) Lose(percent float64) (*Loss, error) {
 
 // End stops the loss.
 func (l *Loss) End() error {
+	l.tap.lossy = false
 	_, err := command("nft delete table netdev " + l.tap.Name)
 	return err
 }

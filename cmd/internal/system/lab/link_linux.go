@@ -74,6 +74,7 @@ type Link struct {
 	near   string
 	dir    string
 	holder *exec.Cmd // keeps the namespace alive
+	drops  bool      // between Drop and Pass
 }
 
 // Plug makes a namespace and its link.
@@ -98,9 +99,13 @@ func (b *Bridge) Plug() (*Link, error) {
 	})
 }
 
-// Close ends the namespaces, and with them their links.
+// Close ends the namespaces, and with them their links. Rules of the packet filter go, too: newer kernels (6.18) keep
+// those of a card that is gone for the next one of that name.
 func (b *Bridge) Close() {
 	for _, l := range b.links {
+		if l.drops {
+			_ = l.Pass() // nobody is left whom it could hurt
+		}
 		_ = l.holder.Process.Kill()
 		_ = l.holder.Wait() // killed, which it says
 	}
@@ -141,6 +146,7 @@ func (l *Link) Up() error { return ip("link set " + l.near + " up") }
 
 // Drop drops every packet in both directions, silently: the sender is told of no error. Pass ends it.
 func (l *Link) Drop() error {
+	l.drops = true
 	return l.filter(`
 add table netdev ` + l.near + `
 add chain netdev ` + l.near + ` in { type filter hook ingress device ` + l.near + ` priority 0; policy drop; }
@@ -149,7 +155,10 @@ add chain netdev ` + l.near + ` out { type filter hook egress device ` + l.near 
 }
 
 // Pass lets packets through again.
-func (l *Link) Pass() error { return l.filter("delete table netdev " + l.near + "\n") }
+func (l *Link) Pass() error {
+	l.drops = false
+	return l.filter("delete table netdev " + l.near + "\n")
+}
 
 func (l *Link) filter(rules string) error {
 	file := filepath.Join(l.dir, l.near+".nft")
