@@ -95,3 +95,18 @@ func TestAMachineThatWaitedInVainIsToldSo(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// A machine that is refused a thousand times a second is one line of the log in each.
+func TestRefusalsAreLoggedOnceASecond(t *testing.T) {
+	s := &Server{}
+	begin := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	lines := 0
+	for i := range 3000 {
+		if s.tell(begin.Add(time.Duration(i) * time.Millisecond)) {
+			lines++
+		}
+	}
+	if lines != 3 {
+		t.Errorf("%d lines in three seconds", lines)
+	}
+}

@@ -53,6 +53,7 @@ type Server struct {
 	stopping, stopped chan struct{}
 
 	sent, probes, failed, missing, busy atomic.Uint64
+	told                                atomic.Int64 // the second in which a refusal was logged
 
 	// places has an element for each transfer that runs, waiting for each request that waits for one of them.
 	places, waiting chan struct{}
@@ -146,11 +147,19 @@ func (s *Server) read(name string, to io.ReaderFrom) error {
 	}
 	if !s.enter(from) {
 		s.busy.Add(1)
-		s.log.Warn("too many transfers", zap.Stringer("remote", from), zap.String("file", short(name)))
+		if s.tell(time.Now()) {
+			s.log.Warn("too many transfers", zap.Stringer("remote", from), zap.String("file", short(name)), zap.Uint64("refused so far", s.busy.Load()))
+		}
 		return errors.New("this server has too many transfers; try again")
 	}
 	defer s.leave(from)
 	return s.transfer(n, from, client, to)
+}
+
+// tell tells whether refusals are to be logged: one a second is, whoever sends thousands.
+func (s *Server) tell(now time.Time) bool {
+	last := s.told.Load()
+	return last != now.Unix() && s.told.CompareAndSwap(last, now.Unix())
 }
 
 func (s *Server) transfer(n files.Name, from netip.Addr, client tftp.OutgoingTransfer, to io.ReaderFrom) error {
