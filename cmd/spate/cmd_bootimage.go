@@ -68,7 +68,7 @@ mounted root file system.
 
 The modules come from a folder /lib/modules/VERSION, from a root folder in which a kernel is installed, or from a kernel's
 Debian package, which need not be installed: "apt-get download linux-image-6.1.0-56-amd64" fetches one. Three groups go
-into the image: nbd and overlayfs, which each machine loads; file systems, of which the one of the root is loaded; drivers of
+into the image: nbd, which each machine loads; file systems, of which those that the root takes are loaded; drivers of
 network cards, of which a machine loads those that it has. Which ones, and what they need in turn, is worked out from the
 modules themselves. They are unpacked, never changed: the signature that Secure Boot asks for stays.
 

@@ -50,7 +50,7 @@ func TestABootImageIsBuiltAndShown(t *testing.T) {
 	dir := t.TempDir()
 	out, kernel := filepath.Join(dir, "boot.img"), filepath.Join(dir, "vmlinuz")
 	text, errs, code := run(t, nil, "bootimage", "build", "--modules", rootFolder(t), "--init", target(t), "--out", out, "--kernel-out", kernel, "--add", kernelFile(t)+":/etc/extra")
-	if code != 0 || errs != "" || !strings.Contains(text, "modules: always       ") || !strings.Contains(text, "nbd overlay\n") ||
+	if code != 0 || errs != "" || !strings.Contains(text, "modules: always       ") || !strings.Contains(text, "nbd\n") || !strings.Contains(text, "ext4 overlay\n") ||
 		!strings.Contains(text, "for kernel "+kernelVersion+"\n") || !strings.Contains(text, "not in this kernel: af_packet xfs ") {
 		t.Fatalf("%d %s\n%s", code, errs, text)
 	}

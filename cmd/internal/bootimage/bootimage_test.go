@@ -82,7 +82,7 @@ func names(steps []modules.Step) (all []string) {
 func TestAnImageHasWhatItsModulesNeedInTheOrderOfLoading(t *testing.T) {
 	r, files := build(t, Options{Modules: unpackedKernel(t), MoreModules: []string{"dummy", "rare"}})
 	l := listOf(t, files)
-	if l.Kernel != version || !slices.Equal(l.Base, []string{"nbd", "overlay", "dummy"}) || !slices.Equal(l.FileSystems, []string{"ext4"}) {
+	if l.Kernel != version || !slices.Equal(l.Base, []string{"nbd", "dummy"}) || !slices.Equal(l.FileSystems, []string{"overlay", "ext4"}) {
 		t.Errorf("kernel %s, always %v, file systems %v", l.Kernel, l.Base, l.FileSystems)
 	}
 	for name, want := range map[string][]string{

@@ -46,7 +46,6 @@ func Run(program string) {
 	m.con.line("init: " + program)
 	_ = os.Symlink("/init", "/sbin/modprobe") // the boot image has its own, or none is needed
 	go m.reap()                               // for ever
-	go awaitEntropy(m.con)                    // ends when the kernel has random numbers
 	text, err := os.ReadFile("/proc/cmdline")
 	if err != nil {
 		m.con.line(err.Error())
@@ -64,6 +63,11 @@ func Run(program string) {
 		go m.listen() // for ever
 	}
 	m.modules = newLoader(m.con.line)
+	m.modules.base()
+	m.modules.devices()
+	// Behind the driver of a random number generator, which gives them at once: waiting makes the kernel gather them from
+	// the jitter of its own execution, for a second and at half the speed of everything else.
+	go awaitEntropy(m.con) // ends when the kernel has random numbers
 	for delay := firstDelay; ; delay = min(2*delay, lastDelay) {
 		m.con.line(m.attempt().Error())
 		offer := ""

@@ -20,6 +20,7 @@ type loader struct {
 	line  func(string)
 
 	done  map[string]bool // modules that were tried
+	there map[string]bool // devices that were there at the last look, by their paths
 	seen  map[string]bool // devices whose modules were tried, by modalias
 	told  map[string]bool // network cards without a driver that were spoken of
 	begin time.Duration
@@ -71,20 +72,25 @@ func (l *loader) load(names ...string) {
 			continue
 		}
 		l.done[s.Name] = true
-		if err := insert(s.Path); err != nil && !s.Soft && !errors.Is(err, unix.ENODEV) {
+		if err := insert(s); err != nil && !s.Soft && !errors.Is(err, unix.ENODEV) {
 			l.line(fmt.Sprintf("module %s: %v", s.Name, err))
 		}
 	}
 }
 
-// insert loads the module in a file. One that is loaded already is no error.
-func insert(path string) error {
+// parameters are what modules are loaded with. The kernel's nbd makes 16 devices of which we need the first: each of the others costs an
+// emulated machine 10 ms here, and the system's udev some more. Whoever wants another one later gets it by netlink, as nbd-client asks.
+var parameters = map[string]string{"nbd": "nbds_max=1"}
+
+// insert loads a module. One that is loaded already is no error.
+func insert(s modules.Step) error {
+	path := s.Path
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	err = unix.FinitModule(int(f.Fd()), "", 0)
+	err = unix.FinitModule(int(f.Fd()), parameters[s.Name], 0)
 	switch {
 	case errors.Is(err, unix.EEXIST):
 		return nil
@@ -96,24 +102,45 @@ func insert(path string) error {
 	return err
 }
 
-// devices loads what the machine's devices ask for, until there are no new ones.
+// devices loads what the machine's devices ask for, until there are no new ones. A machine has hundreds of devices, and most have
+// nothing to say: each is read once, while it is there.
 func (l *loader) devices() {
 	for range mostRounds {
-		found, _ := filepath.Glob("/sys/bus/*/devices/*/modalias") // the pattern is right
-		fresh := false
-		for _, file := range found {
-			b, err := os.ReadFile(file)
-			alias := strings.TrimSpace(string(b))
-			if err != nil || alias == "" || l.seen[alias] {
-				continue
+		there, fresh := map[string]bool{}, false
+		for _, bus := range names(busFolder) {
+			for _, device := range names(busFolder + "/" + bus + "/devices") {
+				path := busFolder + "/" + bus + "/devices/" + device
+				there[path] = true
+				if l.there[path] {
+					continue
+				}
+				alias := attribute(path, "modalias")
+				if alias == "" || l.seen[alias] {
+					continue
+				}
+				l.seen[alias], fresh = true, true
+				l.load(l.buses.match(alias)...)
 			}
-			l.seen[alias], fresh = true, true
-			l.load(l.buses.match(alias)...)
 		}
+		l.there = there
 		if !fresh {
 			return
 		}
 	}
+}
+
+// busFolder is where the kernel shows all devices.
+const busFolder = "/sys/bus"
+
+// names are the names of what is in a folder; none when it cannot be read.
+func names(dir string) []string {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	list, _ := f.Readdirnames(-1) // what was read until an error
+	return list
 }
 
 // orphans tells of network cards on PCI that have had no driver for a while.
@@ -163,7 +190,7 @@ func Modprobe(args []string) int {
 			continue
 		}
 		for _, s := range list.Order(list.Resolve(name)...) {
-			if insert(s.Path) == nil {
+			if insert(s) == nil {
 				status = 0
 			}
 		}

@@ -26,7 +26,8 @@ func MakeDisk(ctx context.Context, bin, dir string, system vmtest.System, comman
 	image := filepath.Join(dir, "boot.img")
 	spate := filepath.Join(bin, "spate")
 	for _, args := range [][]string{
-		{spate, "bootimage", "build", "--modules", filepath.Join(system.Tree, "lib", "modules", system.Version), "--out", image},
+		// With the drivers of all machines and the file system of this disk: the image that vdisk build makes.
+		{spate, "bootimage", "build", "--fs", "ext4", "--modules", filepath.Join(system.Tree, "lib", "modules", system.Version), "--out", image},
 		{spate, "vdisk", "import", system.Root, "--into", dir, "--name", VDisk, "--kernel", system.Kernel, "--boot-image", image, "--command-line", commandLine},
 	} {
 		if _, err := lab.Run(ctx, args...); err != nil {

@@ -38,6 +38,9 @@ type Hardware struct {
 	Card     string // QEMU's name; empty: virtio-net-pci
 	// ROM leaves iPXE in the card, where QEMU puts it; UEFI firmware uses its own driver then only if there is none.
 	ROM bool
+	// NoRandom takes the random number generator out of a machine with a BIOS. Virtual machines have one, or one in their CPU,
+	// which the standard model of QEMU's emulation lacks.
+	NoRandom bool
 	// Reboot lets the machine start again when it resets itself; otherwise that is its end.
 	Reboot bool
 	// Screen gets all that the machine writes to its console, as it comes; nil: nobody does. It must not wait for long.
@@ -136,7 +139,11 @@ func (h Hardware) arguments(dir, tap, mac string) ([]string, error) {
 // firmware are the arguments by which QEMU knows the firmware. A UEFI machine has a copy of the variables of its own.
 func (h Hardware) firmware(dir string) ([]string, error) {
 	if h.Firmware == BIOS {
-		return []string{"-machine", "pc,graphics=off"}, nil
+		args := []string{"-machine", "pc,graphics=off"}
+		if !h.NoRandom {
+			args = append(args, "-device", "virtio-rng-pci")
+		}
+		return args, nil
 	}
 	code, vars, machine := "OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd", "q35"
 	var more []string
