@@ -22,6 +22,8 @@ type Line struct {
 	Servers []string // HOST or HOST:PORT
 	FarmKey string
 	VDisk   string // NAME or NAME@VERSION
+	// Content is how the root hash of the version begins, in hex; empty when the line does not say.
+	Content string
 	// CacheBytes is the size of the write cache; when 0, CachePercent of the machine's memory.
 	CacheBytes   int64
 	CachePercent int
@@ -42,6 +44,7 @@ const (
 	standardDevice  = "/dev/nbd0"
 	standardInit    = "/sbin/init"
 	ethernet        = "01-"
+	hashSize        = 32 // bytes of a root
 )
 
 // String writes the words of l that are not the standard ones.
@@ -55,6 +58,7 @@ func (l Line) String() string {
 	add("spate.server", strings.Join(l.Servers, ","))
 	add("spate.farm-key", l.FarmKey)
 	add("spate.vdisk", l.VDisk)
+	add("spate.content", l.Content)
 	switch {
 	case l.CacheBytes > 0:
 		add("spate.write-cache", "ram:"+size(l.CacheBytes))
@@ -132,6 +136,11 @@ func (l *Line) take(name, value string) (bad string) {
 		l.FarmKey = value
 	case "spate.vdisk":
 		l.VDisk = value
+	case "spate.content":
+		if value == "" || len(value) > 2*hashSize || strings.Trim(value, "0123456789abcdef") != "" {
+			return "write the first hexadecimal digits of the version's root, or leave it out"
+		}
+		l.Content = value
 	case "spate.write-cache":
 		return l.cache(value)
 	case "spate.root":

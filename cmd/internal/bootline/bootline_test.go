@@ -9,7 +9,7 @@ import (
 
 var lines = []Line{
 	{Servers: []string{"192.0.2.1:6910"}, FarmKey: "spate1x", VDisk: "debian12@3", CachePercent: 50, Root: RootBlock, Device: "/dev/nbd0", Init: "/sbin/init"},
-	{Servers: []string{"192.0.2.1:6910", "[2001:db8::1]:6910", "farm.example"}, FarmKey: "spate1x", VDisk: "d", CachePercent: 50, CacheBytes: 768 << 20,
+	{Servers: []string{"192.0.2.1:6910", "[2001:db8::1]:6910", "farm.example"}, FarmKey: "spate1x", VDisk: "d", Content: "00ff12ab", CachePercent: 50, CacheBytes: 768 << 20,
 		Root: RootOverlay, Shell: true, DeviceKey: "/etc/key", Card: net.HardwareAddr{0x52, 0x54, 0, 1, 2, 3},
 		Device: "LABEL=root", Type: "xfs", Flags: "noatime", ReadOnly: true, Init: "/bin/busybox"},
 }
@@ -24,9 +24,9 @@ func TestACommandLineIsReadAsItWasWritten(t *testing.T) {
 }
 
 func TestEveryMistakeOfACommandLineIsNamed(t *testing.T) {
-	_, mistakes := Parse("spate.server=1.2.3.4:0 spate.write-cache=disk spate.root=tmpfs BOOTIF=01-52 spate.vdisk=d")
+	_, mistakes := Parse("spate.server=1.2.3.4:0 spate.content=XY spate.write-cache=disk spate.root=tmpfs BOOTIF=01-52 spate.vdisk=d")
 	all := strings.Join(mistakes, "\n")
-	for _, want := range []string{"1.2.3.4:0", "ram:SIZE", "block or overlay", "01-52", "spate.farm-key= is missing"} {
+	for _, want := range []string{"1.2.3.4:0", "ram:SIZE", "digits of the version's root", "block or overlay", "01-52", "spate.farm-key= is missing"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("does not say %q:\n%s", want, all)
 		}

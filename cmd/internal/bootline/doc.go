@@ -4,6 +4,7 @@
 //	spate.server=ADDRESS:PORT,…   log-in servers
 //	spate.farm-key=spate1…        public key of the farm
 //	spate.vdisk=NAME@VERSION      what to attach
+//	spate.content=HEX             how the root hash of that version begins: what is booted and what is attached are one
 //	spate.write-cache=ram:SIZE    where writes go: SIZE bytes of memory, with K, M or G, or N% of all memory
 //	spate.root=block|overlay      writes are kept by block, or by file (overlayfs)
 //	spate.shell=1                 after a failure a shell may be had on the console

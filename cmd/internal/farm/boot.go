@@ -164,7 +164,7 @@ func carried(holders []holder, want Replica) ReplicaBoot {
 // of whoever is nearer to the machine counts.
 func (v view) commandLine(o outcome, r Replica, carries ReplicaBoot, facts bootFacts) string {
 	line := bootline.Line{
-		Servers: v.loginServers(o.collection), FarmKey: facts.key, VDisk: fmt.Sprintf("%s@%d", r.VDisk, r.Number),
+		Servers: v.loginServers(o.collection), FarmKey: facts.key, VDisk: fmt.Sprintf("%s@%d", r.VDisk, r.Number), Content: r.Content.tag(),
 		CacheBytes: o.collection.CacheBytes, CachePercent: o.collection.CachePercent,
 		Root: o.collection.Root, Shell: o.collection.Shell,
 	}

@@ -3,6 +3,7 @@ package worker
 import (
 	"bufio"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -69,6 +70,16 @@ func below(d wire.Disk) (id blockdev.Identity) {
 	n := copy(id[:], d.Content.Root[:])
 	binary.BigEndian.PutUint64(id[n:], uint64(d.Content.Timestamp))
 	return id
+}
+
+// booted tells whether a disk is of the version that the kernel of this machine came out of. Two servers that cannot hear one
+// another may hold different disks under one number, and modules must be those of the kernel that runs.
+func booted(content string, d wire.Disk) error {
+	if root := hex.EncodeToString(d.Content.Root[:]); !strings.HasPrefix(root, content) {
+		return fmt.Errorf("the server serves another %s@%d (root %s…) than the one that this kernel came out of (%s…): spate vdisk list on each server shows which is right; then switch this machine off and on",
+			d.Name, d.Number, root[:len(content)], content)
+	}
+	return nil
 }
 
 // errOtherContent says that the disk that a machine runs from is not served any more.

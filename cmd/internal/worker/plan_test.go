@@ -133,3 +133,22 @@ func TestADiskFailsOnlyForWhatStaysWrong(t *testing.T) {
 		}
 	}
 }
+
+// A kernel and the root file system under it come out of one version, or the machine does not go on.
+func TestADiskOfAnotherContentThanTheKernelsIsRefused(t *testing.T) {
+	d := wire.Disk{Name: "debian12", Number: 3, Content: wire.Content{Root: [32]byte{0xab, 0xcd}}}
+	for _, good := range []string{"", "abcd", "abcd0000"} {
+		if err := booted(good, d); err != nil {
+			t.Errorf("%q: %v", good, err)
+		}
+	}
+	err := booted("abce", d)
+	if err == nil {
+		t.Fatal("another content is taken")
+	}
+	for _, want := range []string{"debian12@3", "abcd…", "abce…", "switch this machine off and on"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("does not say %q: %v", want, err)
+		}
+	}
+}

@@ -194,13 +194,20 @@ func (w *worker) tryLogIn(ctx context.Context, link *nic.Link) (*agent.Attachmen
 	if len(w.post.Config.PSK) == len(login.PSK) {
 		copy(login.PSK[:], w.post.Config.PSK)
 	}
-	return agent.Attach(ctx, agent.Options{
+	a, err := agent.Attach(ctx, agent.Options{
 		Login: login, Where: deviceOf(w.state.Index), Remote: caches(memTotal()), NoClock: true,
 		Line: func(s string) { w.post.Say(keeper.Line, s) },
 		Wrap: func(c udp.Conn) udp.Conn {
 			return udp.Bypass(c, udp.BypassOptions{Hop: link.Hop, Note: func(s string) { w.post.Say(keeper.Line, s) }})
 		},
 	})
+	if err != nil || w.state.Disk != nil {
+		return a, err
+	}
+	if err := booted(l.Content, a.Disk.Disk()); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	return a, nil
 }
 
 // disk puts the write cache over what the servers serve: the first time a new one, later what is there.
