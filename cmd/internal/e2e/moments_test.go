@@ -3,11 +3,13 @@
 package e2e
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spate-project/spate/cmd/internal/vmlab"
 )
@@ -54,62 +56,74 @@ func TestAMachineBootsWhenOneServerIsDeadAtPowerOn(t *testing.T) {
 	}
 }
 
-// A server that dies after its answer by DHCP and before the machine has its script costs time, as much as the firmware
-// takes to try again or to give up, and at most one reset.
+// A server that dies between its answer by DHCP and the script costs as much time as the firmware takes to try again by itself,
+// or to give up: then one press of the reset button.
 func TestAMachineBootsWhenItsServerDiesBeforeTheScript(t *testing.T) {
 	l, f := withFarm(t, vmlab.FarmOptions{})
 	for _, c := range []struct {
 		vmlab.Hardware
-		asks string // what firmware prints when it asks for its first file
+		givesUp string // what it says when it goes no further by itself
 	}{
-		{vmlab.Hardware{Name: "bios"}, "/script/"},
-		{vmlab.Hardware{Name: "uefi", Firmware: vmlab.UEFI}, "NBP filename is"},
-		{vmlab.Hardware{Name: "uefi-http", Firmware: vmlab.UEFIHTTP}, "URI: "},
+		{vmlab.Hardware{Name: "bios"}, "No bootable device"},
+		{vmlab.Hardware{Name: "uefi", Firmware: vmlab.UEFI}, ""},
+		{vmlab.Hardware{Name: "uefi-http", Firmware: vmlab.UEFIHTTP}, ""},
 	} {
 		t.Run(c.Name, func(t *testing.T) {
-			for _, s := range f.Servers {
-				if err := s.Deafen(); err != nil {
-					t.Fatal(err)
-				}
-			}
 			c.Reboot = true
+			all(t, f, (*vmlab.Server).Deafen)
 			m := l.For(t).Boot(c.Hardware)
 			defer m.Kill()
-			m.WaitLine(c.asks, toInitUEFI)
-			victim := lastNamed(t, f, m.All())
+			victim := gave(t, f, m)
 			died := m.Uptime()
 			if err := victim.Link.Drop(); err != nil {
 				t.Fatal(err)
-			}
-			for _, s := range f.Servers {
-				if err := s.Hear(); err != nil {
-					t.Fatal(err)
-				}
 			}
 			defer func() {
 				if err := victim.Link.Pass(); err != nil {
 					t.Error(err)
 				}
 			}()
+			all(t, f, (*vmlab.Server).Hear)
+			t.Logf("%s died %.1f s after power-on", victim.Name, died.Seconds())
+			if c.givesUp != "" {
+				m.WaitLine(c.givesUp, toInitUEFI)
+				t.Logf("the firmware gave up %.1f s later", (m.Uptime() - died).Seconds())
+				if err := m.Reset(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
 			at := m.WaitMark("init ", toInitSecure).At
-			t.Logf("%s died after %.1f s; the root's init runs %.1f s later", victim.Name, died.Seconds(), (at - died).Seconds())
+			t.Logf("the root's init ran %.1f s after the death", (at - died).Seconds())
+			settles(t, m)
 		})
 	}
 }
 
-// lastNamed is the server whose address was the last one that a console showed.
-func lastNamed(t *testing.T, f *vmlab.Farm, console string) (last *vmlab.Server) {
+// all does something to all servers.
+func all(t *testing.T, f *vmlab.Farm, do func(*vmlab.Server) error) {
 	t.Helper()
-	at := -1
 	for _, s := range f.Servers {
-		for _, end := range []string{":", "\n", "/"} {
-			if i := strings.LastIndex(console, s.Link.Addr.String()+end); i > at {
-				last, at = s, i
-			}
+		if err := do(s); err != nil {
+			t.Fatal(err)
 		}
 	}
-	if last == nil {
-		t.Fatalf("the console names no server:\n%s", console)
+}
+
+// gave waits until a server has given a machine its address, and with it the name of its first file.
+func gave(t *testing.T, f *vmlab.Farm, m *vmlab.Guest) *vmlab.Server {
+	t.Helper()
+	for limit := vmlab.Within(t, seconds); ; {
+		for _, s := range f.Servers {
+			for line := range strings.Lines(s.Log.String()) {
+				if strings.Contains(line, m.MAC+", ") && strings.Contains(line, "takes an address: given") {
+					return s
+				}
+			}
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-limit.Done():
+			t.Fatal(context.Cause(limit))
+		}
 	}
-	return last
 }
