@@ -49,6 +49,9 @@ func TestMachinesBootByProxyDHCP(t *testing.T) {
 func TestAMachineBootsByTFTPFromSomebodyElsesDHCP(t *testing.T) {
 	l := vmlab.New(t)
 	f := addFarm(t, l, vmlab.FarmOptions{DHCP: farm.DHCPOff})
+	if err := l.Advertise(); err != nil { // the farm hears too late of a machine to spare it the wait for one
+		t.Fatal(err)
+	}
 	l.DHCP("--dhcp-option-force=encap:175,176,1b", "--dhcp-boot=boot.ipxe,,"+f.Servers[0].Link.Addr.String())
 	m := l.Boot(vmlab.Hardware{})
 	m.WaitLine("tftp://", toInit)

@@ -22,7 +22,7 @@ const (
 	// capturedBytes of each packet are kept.
 	capturedBytes = "400"
 	// captured packets are those of booting, and few.
-	captured = "arp or icmp or port 67 or port 68 or port 69 or port 4011"
+	captured = "arp or icmp or (icmp6 and ip6[40] >= 133 and ip6[40] <= 134) or port 67 or port 68 or port 69 or port 4011"
 )
 
 // Network is one Ethernet segment. It is used by one goroutine.
@@ -35,32 +35,33 @@ type Network struct {
 	capture  *lab.Process
 }
 
-// NewNetwork makes the network in the namespace of this process, which Enclose made. Files are put into dir. There is a
-// router advertisement on it, as in most networks: iPXE waits 13 s for one where there is none. Somebody must call Close, also after
-// an error.
+// NewNetwork makes the network in the namespace of this process, which Enclose made. Files are put into dir. No router is on it:
+// iPXE waits 16 s for one, unless Advertise was called or the farm spares it that. Somebody must call Close, also after an error.
 func NewNetwork(dir string) (*Network, error) {
 	n := &Network{dir: dir}
 	var err error
 	if n.Bridge, err = lab.NewBridge(dir); err != nil {
 		return n, err
 	}
-	if _, err := command("ip -6 addr add fd77::1/64 dev " + bridge + " nodad"); err != nil {
-		return n, err
-	}
-	// With --no-daemon dnsmasq leaves its capabilities as they are: a change of them would undo that it dies with us (prctl(2)).
-	n.router, err = lab.Spawn{Name: "router", Args: []string{"dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--no-hosts", "--no-resolv",
-		"--port=0", "--interface=" + bridge, "--bind-interfaces", "--user=root", "--pid-file", "--log-facility=-",
-		"--dhcp-leasefile=" + filepath.Join(dir, "router.leases"), "--enable-ra", "--dhcp-range=fd77::,ra-only"}}.Start()
-	if err != nil {
-		return n, err
-	}
 	n.capture, err = lab.Spawn{Name: "capture", Args: []string{"tcpdump", "-i", bridge, "-U", "-Z", "root", "-s", capturedBytes, "-w", n.captureFile(), captured}}.Start()
 	return n, err
 }
 
+// Advertise adds a router of IPv6 that advertises itself.
+func (n *Network) Advertise() (err error) {
+	if _, err := command("ip -6 addr add fd77::1/64 dev " + bridge + " nodad"); err != nil {
+		return err
+	}
+	// With --no-daemon dnsmasq leaves its capabilities as they are: a change of them would undo that it dies with us (prctl(2)).
+	n.router, err = lab.Spawn{Name: "router", Args: []string{"dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--no-hosts", "--no-resolv",
+		"--port=0", "--interface=" + bridge, "--bind-interfaces", "--user=root", "--pid-file", "--log-facility=-",
+		"--dhcp-leasefile=" + filepath.Join(n.dir, "router.leases"), "--enable-ra", "--dhcp-range=fd77::,ra-only"}}.Start()
+	return err
+}
+
 func (n *Network) captureFile() string { return filepath.Join(n.dir, "boot.pcap") }
 
-// Packets tells the last packets by which machines found their way: DHCP, TFTP, ARP and ICMP.
+// Packets tells the last packets by which machines found their way: DHCP, TFTP, ARP, ICMP and routers of IPv6.
 func (n *Network) Packets(last int) string {
 	out, err := lab.Run(context.Background(), "tcpdump", "-nn", "-tttt", "-v", "-r", n.captureFile())
 	if err != nil {

@@ -37,10 +37,13 @@ const (
 	nbdPort  = 10809
 )
 
-// Peer starts the peer on a link of its own, for one machine. What it boots is system, with these words added to the kernel's command line.
+// Peer starts the peer on a link of its own, for one machine, and a router that advertises itself. What it boots is system, with these words added to the kernel's command line.
 // Somebody must call Close, also after an error.
 func (n *Network) Peer(system vmtest.System, commandLine string) (*Peer, error) {
 	p := &Peer{}
+	if err := n.Advertise(); err != nil {
+		return p, err
+	}
 	folder := filepath.Join(n.dir, "peer")
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return p, err
