@@ -66,7 +66,7 @@ func TestAMachineBootsWhenItsServerDiesBeforeTheScript(t *testing.T) {
 	}{
 		{vmlab.Hardware{Name: "bios"}, "No bootable device"},
 		{vmlab.Hardware{Name: "uefi", Firmware: vmlab.UEFI}, ""},
-		{vmlab.Hardware{Name: "uefi-http", Firmware: vmlab.UEFIHTTP}, ""},
+		{vmlab.Hardware{Name: "uefi-http", Firmware: vmlab.UEFIHTTP}, "failed to load Boot0001"},
 	} {
 		t.Run(c.Name, func(t *testing.T) {
 			c.Reboot = true
