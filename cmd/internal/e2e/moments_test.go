@@ -35,24 +35,48 @@ func TestAMachineBootsWhateverHappensToItsServerAndWhen(t *testing.T) {
 	}
 }
 
-// A machine that is switched on while one server is dead boots from the other one, as if nothing were.
+// A machine that is switched on while one server is dead boots from the other one: as if nothing were when no server knows it, and
+// after a few seconds more when it is the dead one that has given it its address.
 func TestAMachineBootsWhenOneServerIsDeadAtPowerOn(t *testing.T) {
 	l, f := withFarm(t, vmlab.FarmOptions{})
-	for i, h := range []vmlab.Hardware{{Name: "bios"}, {Name: "uefi", Firmware: vmlab.UEFI}} {
+	for i, h := range []vmlab.Hardware{{Name: "bios", Reboot: true}, {Name: "uefi", Firmware: vmlab.UEFI, Reboot: true}} {
 		t.Run(h.Name, func(t *testing.T) {
 			dead := f.Servers[i%len(f.Servers)]
 			dead.Kill()
 			m := l.For(t).Boot(h)
+			defer m.Kill()
 			m.WaitMark("init ", toInitUEFI)
 			settles(t, m)
-			m.Kill()
-			if err := dead.Start(); err != nil {
+			revive(t, dead)
+
+			dead = gave(t, f, m)
+			dead.Kill()
+			begin, off := m.Next(), m.Uptime()
+			if err := m.Reset(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if err := dead.Ready(t.Context()); err != nil {
+			line, _, err := m.AwaitLine(vmlab.Within(t, toInitUEFI), begin, "MARK init ")
+			if err != nil {
 				t.Fatal(err)
 			}
+			t.Logf("its address was from %s, which is dead: the root's init runs %.1f s after power-on", dead.Name, (line.At - off).Seconds())
+			if _, _, err := m.AwaitLine(vmlab.Within(t, toSystem), begin, "MARK settled state=running failed=[]"); err != nil {
+				t.Fatal(err)
+			}
+			m.Healthy()
+			revive(t, dead)
 		})
+	}
+}
+
+// revive starts a server that is dead, and waits until it answers machines.
+func revive(t *testing.T, s *vmlab.Server) {
+	t.Helper()
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Ready(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -47,7 +47,7 @@ var troubles = []trouble{
 }
 
 // bootTakes is how long after it has its script a machine works, when nothing is wrong: moments are drawn from it.
-const bootTakes = 15 * time.Second
+const bootTakes = 17 * time.Second
 
 // scriptLine is what iPXE prints when it has its script, with the server it has it from.
 var scriptLine = regexp.MustCompile(`http://([0-9.]+):[0-9]+/script/\S*\.\.\. ok`)
