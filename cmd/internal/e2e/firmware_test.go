@@ -24,6 +24,9 @@ func TestEveryFirmwareBoots(t *testing.T) {
 			m := l.For(t).Boot(h)
 			m.WaitMark("init ", toInitUEFI)
 			settles(t, m)
+			if out := m.MustRun("grep -c -w aes /proc/cpuinfo; true", seconds); (out != "0") != (h.CPU == "max") {
+				t.Errorf("%s processors with instructions for AES", out)
+			}
 			m.Kill()
 		})
 	}
