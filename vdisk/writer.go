@@ -21,6 +21,10 @@ const (
 	// fast as zstd (1.55 against 0.56 GB/s a core at 16 KiB), and decoding is most of what a read costs it. On links
 	// of 1 Gbit/s and less zstd brings a quarter more.
 	DefaultCodec = tree.CodecS2Better
+	// DefaultBootCodec is that of a version that machines boot: over links of 1 Gbit/s and less most of them, and all at the same
+	// time in the morning. A Debian that boots takes 15.2 MB from the link in place of 19.7 with s2, and at 100 Mbit/s no longer,
+	// even where decoding is emulated.
+	DefaultBootCodec = tree.CodecZstd
 	// DefaultSectorSize is that of a vDisk, in bytes, unless its image demands another.
 	DefaultSectorSize = 512
 

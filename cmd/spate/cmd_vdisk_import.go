@@ -51,9 +51,6 @@ func newImportCommand() *cobra.Command {
 			}
 			o.Source = args[0]
 			var err error
-			if o.Codec, err = tree.ParseCodec(codec); err != nil {
-				return usageError("--codec: %w", err)
-			}
 			if o.ChunkSize, err = parseSize(chunk); err != nil {
 				return fmt.Errorf("--chunk: %w", err)
 			}
@@ -68,13 +65,22 @@ func newImportCommand() *cobra.Command {
 			if o.Boot, err = boot.files(); err != nil {
 				return err
 			}
+			o.Codec = vdisk.DefaultCodec
+			if boot.kernel != "" {
+				o.Codec = vdisk.DefaultBootCodec
+			}
+			if c.Flags().Changed("codec") {
+				if o.Codec, err = tree.ParseCodec(codec); err != nil {
+					return usageError("--codec: %w", err)
+				}
+			}
 			return runImport(c, o, asJSON)
 		},
 	}
 	c.Flags().StringVar(&o.Into, "into", "", "folder of the store")
 	c.Flags().StringVar(&o.Name, "name", "", "name of the vDisk (default: that of the image file)")
-	c.Flags().StringVar(&codec, "codec", vdisk.DefaultCodec.String(),
-		"compression: "+strings.Join(tree.Codecs(), ", ")+"; zstd is a quarter smaller and takes a target three times as long to unpack: for slow links")
+	c.Flags().StringVar(&codec, "codec", "", fmt.Sprintf("compression: %s; zstd is a quarter smaller and takes a target three times as long to unpack: for links of 1 Gbit/s and less (default %s; %s with a kernel)",
+		strings.Join(tree.Codecs(), ", "), vdisk.DefaultCodec, vdisk.DefaultBootCodec))
 	c.Flags().StringVar(&chunk, "chunk", fmt.Sprintf("%dK", vdisk.DefaultChunkSize>>10), "chunk size, a power of two from 4K to 1M")
 	c.Flags().StringVar(&size, "size", "", "size that the disk must have, such as 8589934592 or 8G; else nothing is imported")
 	c.Flags().Uint32Var(&o.SectorSize, "sector", 0, "sector size of the disk, 512 or 4096 (default: the block device's, or 512)")

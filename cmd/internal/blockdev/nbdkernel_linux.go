@@ -28,7 +28,10 @@ const (
 // The queue of a device, as sysfs has it.
 var queue = []struct{ name, value string }{
 	{"max_sectors_kb", "1024"}, // 128 by itself, which cuts every long read into eight
-	{"read_ahead_kb", "1024"},
+	// As much as the kernel takes by itself. It reads so much around a page that a program touches, and the boot of a system is
+	// thousands of such pages: 1024 brought 24.4 MB over the link in place of 19.7, and was no faster on any link. Who reads a
+	// long file is read ahead for by remote.
+	{"read_ahead_kb", "128"},
 	{"rotational", "0"},
 	{"add_random", "0"},
 	// After so long the kernel looks at a request again. One that a process took with it when it died is sent to the
