@@ -58,5 +58,8 @@ const (
 	storeAgain  = 30 * time.Second
 	// checkFor is how long other DHCP servers are listened for before serving: dnsmasq pings an address for 3 s
 	// before it offers it.
-	checkFor = 4 * time.Second
+	checkFor = CheckTime
 )
+
+// CheckTime is how long a server in ModeServer looks for other DHCP servers before it answers machines.
+const CheckTime = 4 * time.Second

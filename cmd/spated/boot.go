@@ -332,7 +332,11 @@ func (b *boot) announce(w io.Writer) {
 		parts = append(parts, fmt.Sprintf("TFTP at %s:%d", p.http.Addr(), tftpPort))
 	}
 	if p.dhcp != farm.DHCPOff {
-		parts = append(parts, fmt.Sprintf("DHCP %s on %s", p.dhcp, b.card))
+		part := fmt.Sprintf("DHCP %s on %s", p.dhcp, b.card)
+		if p.dhcp == farm.DHCPServer {
+			part += fmt.Sprintf(" (in %d s, after looking for another one)", int(dhcp.CheckTime.Round(time.Second).Seconds()))
+		}
+		parts = append(parts, part)
 	}
 	fmt.Fprintln(w, "boot services: "+strings.Join(parts, ", "))
 	if p.dhcp == farm.DHCPOff {
