@@ -116,7 +116,7 @@ func noticeKind(n blockdev.Notice) keeper.Kind {
 // noticeText is what the write cache has to say.
 func noticeText(n blockdev.Notice) string {
 	if n.Full {
-		return fmt.Sprintf("write cache is full (%d MiB): writes wait until something is deleted (fstrim tells us)", n.Max>>20)
+		return fmt.Sprintf("write cache is full (%d MiB): writes wait until files are deleted and fstrim tells us; if these wait too, only a reset helps, with a larger write_cache (collection) or spate.write-cache=", n.Max>>20)
 	}
 	return fmt.Sprintf("write cache has room again: %d of %d MiB used", n.Used>>20, n.Max>>20)
 }

@@ -152,3 +152,20 @@ func TestADiskOfAnotherContentThanTheKernelsIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// A full write cache is a problem on the console, which says what it is, what waits, and what to do; that it is over is a line.
+func TestAFullWriteCacheIsToldOnTheConsole(t *testing.T) {
+	full := blockdev.Notice{Full: true, Waiting: 1, Used: 256 << 20, Max: 256 << 20}
+	if noticeKind(full) != keeper.Problem {
+		t.Error("a quiet console does not show it")
+	}
+	for _, part := range []string{"write cache is full (256 MiB)", "writes wait", "fstrim", "reset", "write_cache"} {
+		if text := noticeText(full); !strings.Contains(text, part) {
+			t.Errorf("%q is not in %q", part, text)
+		}
+	}
+	over := blockdev.Notice{Used: 128 << 20, Max: 256 << 20}
+	if text := noticeText(over); noticeKind(over) != keeper.Line || !strings.Contains(text, "128 of 256 MiB") {
+		t.Errorf("%v: %q", noticeKind(over), text)
+	}
+}
