@@ -131,6 +131,19 @@ func (p *pool) fill() {
 	}
 }
 
+// populate gets the memory of blocks in few calls where they lie side by side, as those that were never used do. What it does not get
+// comes by a fault of each first write: of a boot on an emulated machine they took 0.2 s.
+func (p *pool) populate(batch []slot) {
+	for i := 0; i < len(batch); {
+		j := i + 1
+		for j < len(batch) && batch[j] == batch[j-1]+1 {
+			j++
+		}
+		p.data.populate(int64(batch[i])*CacheBlock, int64(j-i)*CacheBlock)
+		i = j
+	}
+}
+
 // fillSome gives a few blocks their memory, and says whether there may be more to do.
 func (p *pool) fillSome() bool {
 	var batch [fillBatch]slot
@@ -146,6 +159,7 @@ func (p *pool) fillSome() bool {
 	}
 	p.filling += slot(n)
 	p.mu.Unlock()
+	p.populate(batch[:n])
 	for _, s := range batch[:n] {
 		clear(p.bytes(s))
 	}

@@ -45,6 +45,13 @@ func mapped(f *os.File, size int64, flags int) (*memory, error) {
 	return &memory{bytes: b, mapped: true, file: f}, nil
 }
 
+// populate gets the memory for a part, if the kernel can do that at once (since 5.14).
+func (m *memory) populate(off, length int64) {
+	if m.mapped {
+		_ = unix.Madvise(m.bytes[off:off+length], unix.MADV_POPULATE_WRITE) // else the first write gets it
+	}
+}
+
 // punch gives memory back, if that can be.
 func (m *memory) punch(off, length int64) bool {
 	page := int64(os.Getpagesize())

@@ -13,6 +13,8 @@ func mapFile(*os.File, int64) (*memory, error) {
 
 func (m *memory) punch(int64, int64) bool { return false }
 
+func (m *memory) populate(int64, int64) {}
+
 func (m *memory) present(int64) bool { return false }
 
 func (m *memory) free() error {
