@@ -26,7 +26,7 @@ func Start(c Config) (*Keeper, error) {
 	if c.Binary == "" {
 		c.Binary = "/proc/self/exe"
 	}
-	binary, err := copyBinary(c.Binary)
+	binary, err := holdBinary(c.Binary)
 	if err != nil {
 		return nil, err
 	}
@@ -88,6 +88,27 @@ func startFlushing(cmd *exec.Cmd) error {
 		defer unix.Prctl(unix.PR_SET_IO_FLUSHER, 0, 0, 0, 0) //nolint:errcheck // it was set a moment ago
 	}
 	return cmd.Start()
+}
+
+// The magic numbers of file systems in memory (statfs(2)).
+const (
+	ramfsMagic = 0x858458f6
+	tmpfsMagic = 0x01021994
+)
+
+// holdBinary holds a program in memory as long as the descriptor lasts. One that lies in memory already, as in an initramfs, stays
+// there when its name has gone; a copy would cost an emulated machine a fifth of a second, because nothing of it is translated yet.
+func holdBinary(path string) (*os.File, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("hold the program: %w", err)
+	}
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(fd, &fs); err != nil || int64(fs.Type) != ramfsMagic && int64(fs.Type) != tmpfsMagic {
+		_ = unix.Close(fd)
+		return copyBinary(path)
+	}
+	return above(fd, binaryName)
 }
 
 // copyBinary copies a program into memory that lasts as long as a descriptor of it. The number of the descriptor is above

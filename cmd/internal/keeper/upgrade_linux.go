@@ -114,6 +114,13 @@ func hasKeeper(proc string, worker int) bool {
 	return false
 }
 
+// ownerOf is whose a file is.
+func ownerOf(path string) (uid uint32, ok bool) {
+	var st unix.Stat_t
+	err := unix.Stat(path, &st)
+	return st.Uid, err == nil
+}
+
 // findWorker finds the process that serves this machine's disk.
 func findWorker(proc string) (pid int, err error) {
 	names, err := filepath.Glob(filepath.Join(proc, "[0-9]*", "cmdline"))
@@ -127,7 +134,10 @@ func findWorker(proc string) (pid int, err error) {
 		}
 		// Anybody may call himself so, but only we run from memory and as root.
 		exe, err := os.Readlink(filepath.Join(filepath.Dir(name), "exe"))
-		if err != nil || !strings.HasPrefix(exe, "/memfd:"+binaryName) {
+		if err != nil || !strings.HasPrefix(exe, "/memfd:"+binaryName) && !strings.HasPrefix(exe, "/init") {
+			continue
+		}
+		if uid, ok := ownerOf(filepath.Dir(name)); !ok || uid != 0 {
 			continue
 		}
 		return strconv.Atoi(filepath.Base(filepath.Dir(name)))
