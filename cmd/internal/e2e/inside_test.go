@@ -28,12 +28,8 @@ func TestAMachineGoesOnWhateverIsDoneInsideIt(t *testing.T) {
 // dies: everything is written in the end, and is what was written.
 func TestAMachineUnderMemoryPressureSurvivesAFailover(t *testing.T) {
 	l, f := withFarm(t, vmlab.FarmOptions{WriteCache: "ram:256M"})
-	m := l.Boot(vmlab.Hardware{Memory: 1024})
+	m := l.Boot(vmlab.Hardware{Memory: 1024, Translations: 32})
 	settles(t, m)
-	// Every process has its programs at addresses of its own, and the emulator has translations of them for each. It drops
-	// those of a page one by one, looking through all of them, when the page is used for something else. With a full memory
-	// that takes minutes, in which the machine stands still.
-	m.MustRun("echo 0 > /proc/sys/kernel/randomize_va_space", seconds)
 	remember(t, m)
 	// Files in memory that take a quarter of it, and a file on the disk that is rewritten in place with more than all of
 	// it: in new places it would fill the write cache, and wait for ever.

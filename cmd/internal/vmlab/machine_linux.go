@@ -36,6 +36,10 @@ type Hardware struct {
 	CPU      string // model; empty: the standard one, which has no AES instructions
 	Firmware Firmware
 	Card     string // QEMU's name; empty: virtio-net-pci
+	// Translations bounds the memory for translated code of the guest in MiB; 0: QEMU's own bound, a gigabyte. When a page that
+	// held programs is used for something else, QEMU drops what it has translated of it one by one, and looks each time through
+	// all of it: there may be so much that a guest that reuses many pages stands still for minutes.
+	Translations int
 	// ROM leaves iPXE in the card, where QEMU puts it; UEFI firmware uses its own driver then only if there is none.
 	ROM bool
 	// NoRandom takes the random number generator out of a machine with a BIOS. Virtual machines have one, or one in their CPU,
@@ -122,7 +126,11 @@ func (h Hardware) arguments(dir, tap, mac string) ([]string, error) {
 	if !h.ROM && h.Firmware != BIOS {
 		device += ",romfile="
 	}
-	args := []string{"-name", h.Name, "-accel", "tcg", "-m", strconv.Itoa(memory), "-nodefaults", "-display", "none", "-boot", "n",
+	accel := "tcg"
+	if h.Translations > 0 {
+		accel += ",tb-size=" + strconv.Itoa(h.Translations)
+	}
+	args := []string{"-name", h.Name, "-accel", accel, "-m", strconv.Itoa(memory), "-nodefaults", "-display", "none", "-boot", "n",
 		"-chardev", "socket,id=monitor,fd=" + strconv.Itoa(monitorFD), "-mon", "chardev=monitor,mode=control",
 		"-serial", "stdio", "-chardev", "socket,id=agent,fd=" + strconv.Itoa(agentFD), "-serial", "chardev:agent",
 		"-netdev", "tap,id=n0,ifname=" + tap + ",script=no,downscript=no", "-device", device}
