@@ -39,14 +39,15 @@ const (
 
 // watch decides when the ordinary way does not work. It is stepped: the time is an argument.
 type watch struct {
-	around  bool      // the way around the filter is in use
-	since   time.Time // when that began
-	heard   time.Time // the last datagram
-	first   time.Time // the first send since then, the zero time when there was none
-	sends   int       // since heard or since, whichever is later
-	denied  bool      // one of them was refused by the system
-	looking time.Time // when the last look at the ordinary way ended
-	begun   time.Time // when the present one began, the zero time when there is none
+	around  bool           // the way around the filter is in use
+	since   time.Time      // when that began
+	heard   time.Time      // the last datagram
+	from    netip.AddrPort // whose it was; not valid when nothing has come by this way
+	first   time.Time      // the first send since then, the zero time when there was none
+	sends   int            // since heard or since, whichever is later
+	denied  bool           // one of them was refused by the system
+	looking time.Time      // when the last look at the ordinary way ended
+	begun   time.Time      // when the present one began, the zero time when there is none
 	every   time.Duration
 }
 
@@ -55,7 +56,12 @@ func newWatch(now time.Time) watch {
 }
 
 // sent notes a datagram that was given to the system, and whether that refused it.
-func (w *watch) sent(now time.Time, denied bool) {
+//
+// Once somebody was heard, only what is sent to him counts: others may be dead, and are asked now and then all the same.
+func (w *watch) sent(now time.Time, to netip.AddrPort, denied bool) {
+	if w.from.IsValid() && to != w.from {
+		return
+	}
 	if w.sends++; w.sends == 1 {
 		w.first = now
 	}
@@ -63,8 +69,8 @@ func (w *watch) sent(now time.Time, denied bool) {
 }
 
 // received notes a datagram that came.
-func (w *watch) received(now time.Time) {
-	w.heard, w.sends, w.denied = now, 0, false
+func (w *watch) received(now time.Time, from netip.AddrPort) {
+	w.heard, w.from, w.sends, w.denied = now, from, 0, false
 }
 
 // change tells whether the other way is to be tried now.

@@ -65,13 +65,13 @@ func (b *bypass) TryReceive(batch *Batch) (bool, error) {
 	if p == nil {
 		ok, err := b.Conn.TryReceive(batch)
 		if ok {
-			b.heard()
+			b.heard(batch.From)
 		}
 		return ok, err
 	}
 	ok, err := p.receive(batch, &b.neighbours, false)
 	if ok {
-		b.heard()
+		b.heard(batch.From)
 	}
 	return ok, err
 }
@@ -84,14 +84,14 @@ func (b *bypass) receive(batch *Batch, ordinary func(*Batch) error) error {
 	if p == nil {
 		err := ordinary(batch)
 		if err == nil {
-			b.heard()
+			b.heard(batch.From)
 		}
 		return err
 	}
 	_, err := p.receive(batch, &b.neighbours, true)
 	switch {
 	case err == nil:
-		b.heard()
+		b.heard(batch.From)
 		return nil
 	case errors.Is(err, net.ErrClosed) && b.open():
 		return os.ErrDeadlineExceeded // the way was changed meanwhile
@@ -109,10 +109,10 @@ func (b *bypass) open() bool {
 	return !b.closed
 }
 
-func (b *bypass) heard() {
+func (b *bypass) heard(from netip.AddrPort) {
 	now := time.Now()
 	b.mu.Lock()
-	b.watch.received(now)
+	b.watch.received(now, from)
 	around := b.watch.around
 	news := around != b.told
 	b.told = around
@@ -146,7 +146,7 @@ func (b *bypass) Send(train []byte, segment int, path Path) error {
 	if err == nil || errors.Is(err, ErrUnreachable) {
 		now := time.Now()
 		b.mu.Lock()
-		b.watch.sent(now, err != nil)
+		b.watch.sent(now, path.Remote, err != nil)
 		b.mu.Unlock()
 	}
 	return err

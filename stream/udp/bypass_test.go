@@ -19,28 +19,28 @@ func TestTheWayAroundIsTriedWhenNothingComesThrough(t *testing.T) {
 	}{
 		{"refused by the system", func(w *watch) time.Duration {
 			for range fewestSends {
-				w.sent(start, true)
+				w.sent(start, serving, true)
 			}
 			return 0
 		}, deniedPatience},
 		{"silence", func(w *watch) time.Duration {
 			for range fewestSends {
-				w.sent(start, false)
+				w.sent(start, serving, false)
 			}
 			return 0
 		}, silentPatience},
 		{"silence after datagrams came", func(w *watch) time.Duration {
-			w.sent(start.Add(-time.Hour), false)
-			w.received(start.Add(-time.Minute))
+			w.sent(start.Add(-time.Hour), serving, false)
+			w.received(start.Add(-time.Minute), serving)
 			for range fewestSends {
-				w.sent(start.Add(10*ms), false)
+				w.sent(start.Add(10*ms), serving, false)
 			}
 			return 10 * ms
 		}, silentPatience},
 		{"silence on the way around", func(w *watch) time.Duration {
 			w.turn(start)
 			for range fewestSends {
-				w.sent(start, true)
+				w.sent(start, serving, true)
 			}
 			return 0
 		}, trialPeriod},
@@ -50,7 +50,7 @@ func TestTheWayAroundIsTriedWhenNothingComesThrough(t *testing.T) {
 		if due := start.Add(from + c.want); w.change(due.Add(-1)) || !w.change(due) {
 			t.Errorf("%s: not due %v after the first datagram without an answer", c.name, c.want)
 		}
-		w.received(start.Add(c.want))
+		w.received(start.Add(c.want), serving)
 		if w.change(start.Add(time.Hour)) {
 			t.Errorf("%s: an answer came, and the way is changed all the same", c.name)
 		}
@@ -88,6 +88,31 @@ func TestTheOrdinaryWayIsLookedAtAgain(t *testing.T) {
 		t.Error("late, and not ended")
 	}
 }
+
+// A dead server that is asked now and then is no sign of a firewall, as long as the one that serves answers.
+func TestTheSilenceOfADeadServerIsNoneOfTheNetwork(t *testing.T) {
+	start, dead := time.Now(), netip.MustParseAddrPort("192.0.2.9:6910")
+	w := newWatch(start)
+	w.received(start, dead)
+	for range fewestSends {
+		w.sent(start, dead, false)
+	}
+	w.received(start, serving)
+	for i := range 20 {
+		w.sent(start.Add(time.Duration(i)*time.Second), dead, false)
+	}
+	if w.change(start.Add(time.Minute)) {
+		t.Error("the way is changed")
+	}
+	for range fewestSends {
+		w.sent(start, serving, false)
+	}
+	if !w.change(start.Add(silentPatience)) {
+		t.Error("the silence of the server that was heard last is not noticed")
+	}
+}
+
+var serving = netip.MustParseAddrPort("192.0.2.1:6910")
 
 // A datagram as tcpdump shows one: 192.0.2.1:4660 to 198.51.100.2:22136, "spate".
 const knownFrame = "450000210000400040114e95" + "c0000201" + "c6336402" + "12345678000d710b" + "7370617465"
