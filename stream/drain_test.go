@@ -17,6 +17,7 @@ func TestStopThatIsTakenBack(t *testing.T) {
 	if _, err := c.WaitServing(ctx); err != nil {
 		t.Fatal(err)
 	}
+	(&reader{t: t, c: c, image: f.image}).read(8, 1) // an answer to a sealed datagram: from here on the server counts this target
 	s := f.servers[0]
 	asked, give := context.WithCancel(ctx)
 	d := s.StopStream(asked, wire.AwayStopped, time.Minute, func(d Drained) {
