@@ -92,9 +92,13 @@ func TestAMachineBootsOverALossyNetwork(t *testing.T) {
 	if len(times) < 3 { // it has failed, or only a part was asked for
 		return
 	}
-	for i, what := range []string{"the root's init runs", "the system works"} {
-		if ours, peer := times["10"][i], times["10-nbd"][i]; ours >= peer {
-			t.Errorf("with 10 %% loss %s after %v, by NBD after %v", what, ours, peer)
+	// Up to init both load a kernel by iPXE's TCP, which is most of that time and the same for both, but for chance.
+	for i, c := range []struct {
+		what string
+		most float64
+	}{{"the root's init runs", 1.5}, {"the system works", 1}} {
+		if ours, peer := times["10"][i], times["10-nbd"][i]; ours.Seconds() >= c.most*peer.Seconds() {
+			t.Errorf("with 10 %% loss %s after %v, by NBD after %v", c.what, ours, peer)
 		}
 	}
 }
