@@ -16,6 +16,10 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
 	"github.com/spate-project/spate/bootsvc"
 	"github.com/spate-project/spate/bootsvc/dhcp/link"
 	"github.com/spate-project/spate/bootsvc/probe"
@@ -109,15 +113,41 @@ func dnsmasq(t *testing.T, options ...string) (stop func()) {
 // serve runs a service and gives what ends it.
 func serve(t *testing.T, c Config, d bootsvc.Directory) (stop func() error) {
 	t.Helper()
-	s, err := New(c, d, nil)
+	_, stop = begin(t, c, d)
+	return stop
+}
+
+// serveSettled is serve that returns when the service answers machines, or has refused to.
+func serveSettled(t *testing.T, c Config, d bootsvc.Directory) (stop func() error) {
+	t.Helper()
+	settled, stop := begin(t, c, d)
+	<-settled
+	return stop
+}
+
+func begin(t *testing.T, c Config, d bootsvc.Directory) (settled <-chan struct{}, stop func() error) {
+	t.Helper()
+	done := make(chan struct{})
+	settle := sync.OnceFunc(func() { close(done) })
+	core, _ := observer.New(zap.InfoLevel)
+	s, err := New(c, d, zap.New(core, zap.Hooks(func(e zapcore.Entry) error {
+		if e.Message == "answering machines" {
+			settle()
+		}
+		return nil
+	})))
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.checkFor = 300 * time.Millisecond
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }() // ended by stop, which waits for it
-	return func() error { cancel(); return <-ended }
+	// Ended by stop, which waits for it.
+	go func() {
+		defer settle()
+		ended <- s.Run(ctx)
+	}()
+	return done, func() error { cancel(); return <-ended }
 }
 
 // lockedDirectory is a fake directory for a service that runs beside the test.
@@ -191,8 +221,7 @@ func refusals(t *testing.T, c Config) {
 // asServer has pxe-check find our server, and a client go through the whole exchange by frames, as firmware does.
 func asServer(t *testing.T, c Config) {
 	d := &lockedDirectory{}
-	stop := serve(t, c, d)
-	time.Sleep(600 * time.Millisecond) // it looks for others first
+	stop := serveSettled(t, c, d) // it looks for others first
 	r := judge(t)
 	for _, v := range r.Verdicts {
 		if v.Winner != c.Addr || v.Conflict {
@@ -252,8 +281,7 @@ func besideAnother(t *testing.T, c Config) {
 	if r := judge(t); r.Result != probe.Nothing || !strings.Contains(r.Verdicts[0].Text, "no boot file") {
 		t.Errorf("beside a plain DHCP server: %+v", r)
 	}
-	err := serve(t, c, &lockedDirectory{})
-	time.Sleep(600 * time.Millisecond)
+	err := serveSettled(t, c, &lockedDirectory{})
 	if e := err(); !errors.Is(e, ErrConflict) || !strings.Contains(e.Error(), "192.0.2.2 offers address 192.0.2.1") || !strings.Contains(e.Error(), "mode proxy") {
 		t.Errorf("a second server on the network: %v", e)
 	}
@@ -273,8 +301,7 @@ func besideAnother(t *testing.T, c Config) {
 	}
 	_ = stop()
 	c.Mode, c.Force = ModeServer, true
-	stop = serve(t, c, &lockedDirectory{})
-	time.Sleep(600 * time.Millisecond)
+	stop = serveSettled(t, c, &lockedDirectory{})
 	if r := judge(t); r.Verdicts[0].Winner != c.Addr {
 		t.Errorf("by force: %+v", r.Verdicts[0])
 	}
