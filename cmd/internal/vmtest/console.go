@@ -145,14 +145,23 @@ func (c *Console) endLineLocked() {
 	if _, mark, ok := strings.Cut(l.Text, "MARK "); ok {
 		c.marks = append(c.marks, Line{l.At, mark})
 	}
-	if trouble.MatchString(l.Text) {
-		c.problems = append(c.problems, l.Text)
-	}
+	c.problems = append(c.problems, Complaints(l.Text)...)
 }
 
-// trouble is what a kernel says whose disk fails, and what our own init says.
-var trouble = regexp.MustCompile(`I/O error|EXT4-fs error|EXT4-fs warning|Remounting filesystem read-only|Aborting journal|` +
-	`critical (medium|target|space allocation) error|blocked for more than|Kernel panic|BUG:|Oops|MARK bad|qemu-system`)
+// trouble is what a kernel says whose disk fails, and what our own init says. Every error of a block device names the device and
+// the sector behind the word.
+var trouble = regexp.MustCompile(`I/O error|error, dev \w+, sector|IO errors? while|potential data loss|EXT4-fs error|EXT4-fs warning|` +
+	`Remounting filesystem read-only|Aborting journal|blocked for more than|Kernel panic|BUG:|Oops|MARK bad|qemu-system`)
+
+// Complaints are the lines of a text, such as a kernel's log, that tell of trouble.
+func Complaints(text string) (all []string) {
+	for l := range strings.Lines(text) {
+		if l = strings.TrimRight(l, "\n"); trouble.MatchString(l) {
+			all = append(all, l)
+		}
+	}
+	return all
+}
 
 func (c *Console) wakeLocked() {
 	close(c.changed)

@@ -52,6 +52,32 @@ func TestAMachineIsJudgedByItsConsole(t *testing.T) {
 	}
 }
 
+// A kernel's log is judged like a console, also what it says at levels that its console does not show.
+func TestTheComplaintsOfAKernelAreFoundInItsLog(t *testing.T) {
+	const good = `[    1.2] EXT4-fs (nbd0): mounted filesystem with ordered data mode. Quota mode: none.
+[    1.3] block nbd0: Receive control failed (result -32)
+[    2.0] oom-kill: Out of memory: Killed process 412 (tail)
+[    2.1] acpi PNP0A03:00: fail to add MMCONFIG information, can't access extended PCI configuration space.`
+	if all := Complaints(good); all != nil {
+		t.Errorf("complaints are %q", all)
+	}
+	for _, bad := range []string{
+		"blk_update_request: I/O error, dev nbd0, sector 8 op 0x0:(READ) flags 0x80700 phys_seg 1 prio class 2",
+		"timeout error, dev nbd0, sector 8 op 0x0:(READ) flags 0x0 phys_seg 1 prio class 2",
+		"critical space allocation error, dev nbd0, sector 8 op 0x1:(WRITE) flags 0x0 phys_seg 1 prio class 2",
+		"Buffer I/O error on dev nbd0, logical block 1, lost async page write",
+		"JBD2: Detected IO errors while flushing file data on nbd0-8",
+		"EXT4-fs (nbd0): failed to convert unwritten extents to written extents -- potential data loss!",
+		"EXT4-fs warning (device nbd0): ext4_end_bio:343: ",
+		"EXT4-fs (nbd0): Remounting filesystem read-only",
+		"INFO: task kworker/u2:1:21 blocked for more than 120 seconds.",
+	} {
+		if all := Complaints(good + "\n[    9.9] " + bad + "\n"); len(all) != 1 || !strings.HasSuffix(all[0], bad) {
+			t.Errorf("%q: complaints are %q", bad, all)
+		}
+	}
+}
+
 // Who waits is told of what comes while it waits, and of the end of its patience.
 func TestWaitingForAMachineEndsInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
