@@ -325,7 +325,7 @@ func (c *Client) Snapshot() Snapshot {
 	return c.engine.Snapshot()
 }
 
-// SetBoot says when the machine reached which stage of its boot. The server that serves is told within
+// SetBoot says when the machine reached which stage of its boot, and its uptime now. The server that serves is told within
 // seconds, and each later one, too: see SessionView.Status.
 func (c *Client) SetBoot(t wire.BootTimes) {
 	c.mu.Lock()

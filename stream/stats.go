@@ -51,9 +51,10 @@ type SessionView struct {
 	Sent      uint64        // bytes of payload
 	Reads     uint64
 	Packet    int
-	Status    wire.Status // the target's own last word, with the times of its boot
+	Status    wire.Status   // the target's own last word, with the times of its boot
+	Uptime    time.Duration // since the kernel of a target that booted from its vDisk started, by its own word; 0 is unknown
 	Confirmed bool
-	Resumed   bool // the target was served before: it moved here or renewed its session, and does not just start
+	Resumed   bool // the target came by a ticket, or goes on with its vDisk: it moved here, renewed its session, or was referred here at its log-in
 }
 
 // Sessions lists the sessions.
@@ -63,11 +64,15 @@ func (s *Server) Sessions() []SessionView {
 	for _, e := range s.table.all(nil) {
 		e.mu.Lock()
 		if x := e.session; !x.Ended() {
-			list = append(list, SessionView{
+			v := SessionView{
 				MAC: x.Who.MAC, Label: x.Who.Login.Label, Addr: x.Addr(), Disk: x.Disk, Since: now.Sub(x.Born()),
 				Sent: x.Stats.Sent, Reads: x.Stats.Reads, Packet: x.Packet(), Status: x.Status, Confirmed: x.Confirmed(),
 				Resumed: x.Who.Resume || x.Who.Login.Flags&wire.LoginReconnect != 0,
-			})
+			}
+			if ms := x.Status.Boot.UptimeMS; ms > 0 {
+				v.Uptime = time.Duration(ms)*time.Millisecond + now.Sub(x.Told)
+			}
+			list = append(list, v)
 		}
 		e.mu.Unlock()
 	}

@@ -19,17 +19,24 @@ func TestBootTimesReachWhoeverServes(t *testing.T) {
 		t.Fatal("the target is not served")
 	}
 	w.run(time.Second, nil)
-	times := wire.BootTimes{ModulesMS: 1, NetworkMS: 2, LogInMS: 3, AttachedMS: 4, RootMS: 5, InitMS: 6, FirmwareMS: 7}
+	times := wire.BootTimes{ModulesMS: 1, NetworkMS: 2, LogInMS: 3, AttachedMS: 4, RootMS: 5, InitMS: 6, UptimeMS: 7000}
+	var set Instant
 	knows := func(s *simServer) func() bool {
 		return func() bool {
 			for _, x := range s.sessions {
-				if x.Status.Boot == times {
+				got := x.Status.Boot
+				after := x.Told.Add(-s.offset).Sub(set)
+				if d := 7*time.Second + after - time.Duration(got.UptimeMS)*time.Millisecond; got.UptimeMS > 0 && d.Abs() > 10*time.Millisecond {
+					t.Errorf("%s was told an uptime of %d ms, %v after it was 7 s", s.name, got.UptimeMS, after)
+				}
+				if got.UptimeMS = times.UptimeMS; got == times {
 					return true
 				}
 			}
 			return false
 		}
 	}
+	set = w.now
 	c.do(func() { c.c.SetBoot(c.clock(), times) })
 	if !w.run(2*statusSoon, knows(a)) {
 		t.Error("the server that serves does not know")

@@ -57,7 +57,8 @@ type Client struct {
 	current *path
 	disk    wire.Disk
 	boot    wire.BootTimes
-	serving bool // logged in at least once
+	bootAt  Instant // when boot.UptimeMS was right
+	serving bool    // logged in at least once
 
 	ticket struct {
 		blob    []byte

@@ -146,7 +146,7 @@ func (c *Client) sendStatus(now Instant, p *path) {
 	p.statusSeq++
 	p.statusDue = true
 	p.expect(now)
-	st := c.wireStatus(p)
+	st := c.wireStatus(now, p)
 	st.Seq = p.statusSeq
 	c.sendFrame(p, st)
 }

@@ -65,6 +65,7 @@ type Session struct {
 	place     schedulePlace
 	due       Instant // when the oldest read must be told to be pending
 	Status    wire.Status
+	Told      Instant // when Status came
 	Stats     SessionStats
 }
 
@@ -213,7 +214,7 @@ func (s *Session) frame(now Instant, from netip.AddrPort, t wire.FrameType, body
 
 // status takes the target's own account, which is also a request for an offer.
 func (s *Session) status(now Instant, f wire.Status) {
-	s.Status = f
+	s.Status, s.Told = f, now
 	s.queue(wire.StatusReply{Seq: f.Seq})
 	s.wantOffer(now)
 	if s.taken == 0 {

@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/binary"
 	"io"
+	"math"
 	"net/netip"
 	"time"
 
@@ -76,20 +77,30 @@ func (c *Client) Snapshot() Snapshot {
 	return s
 }
 
-// SetBoot says when the machine reached which stage of its boot. The server is told soon, and by each status message.
+// SetBoot says when the machine reached which stage of its boot, and with UptimeMS how long its kernel has run now. The
+// server is told soon, and by each status message.
 func (c *Client) SetBoot(now Instant, t wire.BootTimes) {
-	c.boot = t
+	c.boot, c.bootAt = t, now
 	if p := c.current; p != nil {
 		p.statusAt = earlier(p.statusAt, now.Add(statusSoon))
 	}
 }
 
-func (c *Client) wireStatus(p *path) wire.Status {
+// bootTimes are those of SetBoot with the uptime of now.
+func (c *Client) bootTimes(now Instant) wire.BootTimes {
+	t := c.boot
+	if t.UptimeMS > 0 {
+		t.UptimeMS = uint32(min(int64(t.UptimeMS)+now.Sub(c.bootAt).Milliseconds(), math.MaxUint32))
+	}
+	return t
+}
+
+func (c *Client) wireStatus(now Instant, p *path) wire.Status {
 	return wire.Status{
 		Bytes: c.stats.Bytes, Reads: c.stats.Reads, Lost: c.stats.Lost, Late: c.stats.Late, Busy: c.stats.Busy,
 		RTT: uint32(p.rtt.smoothed.Microseconds()), Window: uint32(p.win.bytes), Packet: uint16(min(p.largest, wire.MaxDatagram)),
 		LongestPauseMS: uint32(c.stats.LongestPause.Milliseconds()), Failovers: c.stats.Failovers, Flags: c.cfg.Offloads,
-		Boot: c.boot,
+		Boot: c.bootTimes(now),
 	}
 }
 

@@ -50,13 +50,13 @@ type BootTimes struct {
 	AttachedMS uint32 // the vDisk is a block device
 	RootMS     uint32 // the root file system is mounted
 	InitMS     uint32 // the system's own init was started
-	FirmwareMS uint32 // from power-on to the kernel's start
+	UptimeMS   uint32 // when this was sent; the highest number stands for all above it
 }
 
 const bootTimesSize = 7 * 4
 
 func (b BootTimes) append(dst []byte) []byte {
-	for _, ms := range [...]uint32{b.ModulesMS, b.NetworkMS, b.LogInMS, b.AttachedMS, b.RootMS, b.InitMS, b.FirmwareMS} {
+	for _, ms := range [...]uint32{b.ModulesMS, b.NetworkMS, b.LogInMS, b.AttachedMS, b.RootMS, b.InitMS, b.UptimeMS} {
 		dst = binary.LittleEndian.AppendUint32(dst, ms)
 	}
 	return dst
@@ -68,7 +68,7 @@ func (r *reader) bootTimes() BootTimes {
 	}
 	return BootTimes{
 		ModulesMS: r.u32(), NetworkMS: r.u32(), LogInMS: r.u32(), AttachedMS: r.u32(), RootMS: r.u32(), InitMS: r.u32(),
-		FirmwareMS: r.u32(),
+		UptimeMS: r.u32(),
 	}
 }
 

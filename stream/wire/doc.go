@@ -36,7 +36,7 @@
 //	2 Status        seq u32, bytes u64, reads u64, lost u32, late u32, busy u32, rtt µs u32, window u32, packet u16,
 //	                longest pause ms u32, failovers u32, flags u8,
 //	                boot stages since the kernel's start, ms, 0 unknown: modules u32, network u32, log-in u32, attached u32,
-//	                root mounted u32, init started u32; from power-on to the kernel's start, ms u32
+//	                root mounted u32, init started u32; when this was sent u32
 //	3 Leave         reason u8, pause µs u32
 //	4 Bad           level u8, index u64
 //	5 Size          largest u16

@@ -135,7 +135,7 @@ func frameRows() []row {
 	status := Status{
 		Seq: 1, Bytes: 1 << 40, Reads: 77, Lost: 9, Late: 3, Busy: 1, RTT: 210, Window: 1 << 20, Packet: 1472, LongestPauseMS: 3,
 		Failovers: 1, Flags: StatusGSO | StatusGRO,
-		Boot: BootTimes{ModulesMS: 310, NetworkMS: 620, LogInMS: 650, AttachedMS: 700, RootMS: 760, InitMS: 800, FirmwareMS: 5200},
+		Boot: BootTimes{ModulesMS: 310, NetworkMS: 620, LogInMS: 650, AttachedMS: 700, RootMS: 760, InitMS: 800, UptimeMS: 5200},
 	}
 	statusRow := frameRow("status", status)
 	statusRow.appended = bootTimesSize

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"slices"
@@ -191,8 +192,12 @@ func (a *Attachment) SetWriteCache(c *blockdev.WriteCache) {
 	a.mu.Unlock()
 }
 
-// SetBoot tells the servers when this machine reached which stage of its boot.
-func (a *Attachment) SetBoot(t wire.BootTimes) { a.client.SetBoot(t) }
+// SetBoot tells the servers when this machine reached which stage of its boot, and for how long its kernel has run: so they
+// know how long its firmware took, whoever of them serves when and for how long.
+func (a *Attachment) SetBoot(t wire.BootTimes) {
+	t.UptimeMS = uint32(min(max(time.Duration(stream.Now()).Milliseconds(), 1), math.MaxUint32))
+	a.client.SetBoot(t)
+}
 
 // Server is the name of the server that serves now; empty while none does.
 func (a *Attachment) Server() string { return a.client.Snapshot().Server }

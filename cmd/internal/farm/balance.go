@@ -41,8 +41,14 @@ func (b Balance) orUsual() Balance {
 	return b
 }
 
-// boots tells that a session is one of a machine that starts.
-func (b Balance) boots(x stream.SessionView) bool { return !x.Resumed && x.Since < b.Boot }
+// boots tells that a session is one of a machine that starts. One that was referred here, or has moved in its boot, starts as
+// well: those that boot from their vDisk say for how long they run.
+func (b Balance) boots(x stream.SessionView) bool {
+	if x.Uptime > 0 {
+		return x.Uptime < b.Boot
+	}
+	return !x.Resumed && x.Since < b.Boot
+}
 
 // balance looks again and again until the context ends.
 func (f *Farm) balance(ctx context.Context) {

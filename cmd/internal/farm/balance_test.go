@@ -262,3 +262,24 @@ func TestOnlyTargetsThatMayBeMovedAreMoved(t *testing.T) {
 		t.Errorf("%d devices may be moved although that is off", n)
 	}
 }
+
+// A machine that boots is one that has just started, wherever it logged in first; one that runs for long is none although
+// its worker has just begun a session.
+func TestWhoBootsIsToldByTheUptime(t *testing.T) {
+	b := Balance{}.orUsual()
+	for _, c := range []struct {
+		name string
+		x    stream.SessionView
+		want bool
+	}{
+		{"just logged in", stream.SessionView{Since: time.Second}, true},
+		{"logged in long ago", stream.SessionView{Since: b.Boot}, false},
+		{"came from elsewhere", stream.SessionView{Since: time.Second, Resumed: true}, false},
+		{"was referred here in its boot", stream.SessionView{Since: time.Second, Resumed: true, Uptime: 5 * time.Second}, true},
+		{"has another worker", stream.SessionView{Since: time.Second, Uptime: time.Hour}, false},
+	} {
+		if got := b.boots(c.x); got != c.want {
+			t.Errorf("%s: boots: %v", c.name, got)
+		}
+	}
+}

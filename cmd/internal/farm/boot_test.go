@@ -266,7 +266,7 @@ func TestTheBootTimeCountsFromTheFirstThatWasHeardOfTheMachine(t *testing.T) {
 	mac, on := bootsvc.MAC{2, 1}, time.Unix(1000, 0)
 	times := func(now time.Time, change func(*TargetInfo)) BootTimes {
 		b := bootTimesOf(wire.BootTimes{NetworkMS: 1500, LogInMS: 2000, InitMS: 4000})
-		target := TargetInfo{MAC: MAC(mac), Since: 3 * time.Second, Boot: b}
+		target := TargetInfo{MAC: MAC(mac), Since: 3 * time.Second, Uptime: now.Sub(on.Add(5 * time.Second)), Boot: b}
 		if change != nil {
 			change(&target)
 		}
@@ -276,19 +276,24 @@ func TestTheBootTimeCountsFromTheFirstThatWasHeardOfTheMachine(t *testing.T) {
 	m.note(on.Add(-time.Hour), bootsvc.Event{MAC: mac, Text: "another start", Script: true})
 	m.note(on, bootsvc.Event{MAC: mac, Text: "discover"})
 	m.note(on.Add(3*time.Second), bootsvc.Event{MAC: mac, Text: "script", Script: true})
-	// The kernel started 5 s after power-on: the session is 3 s old and began at 2 s.
+	// The kernel started 5 s after power-on.
 	now := on.Add(10 * time.Second)
-	if b := times(now, func(x *TargetInfo) { x.Resumed = true }); b.Firmware != 0 || b.Total != 4000 {
-		t.Errorf("a session that is not the first of its start: %+v", b)
+	if b := times(now, func(x *TargetInfo) { x.Uptime = 0 }); b.Firmware != 0 || b.Total != 4000 {
+		t.Errorf("a target that does not tell its uptime: %+v", b)
 	}
-	if b := times(now.Add(-3*time.Second), nil); b.Firmware != 0 {
+	earlier := func(x *TargetInfo) { x.Uptime += 3 * time.Second }
+	if b := times(now, earlier); b.Firmware != 0 {
 		t.Errorf("a kernel that started before its script was loaded: %+v", b)
 	}
-	if b := times(now.Add(longestFirmware), nil); b.Firmware != 0 {
-		t.Errorf("a session of another start: %+v", b)
+	if b := times(now, func(x *TargetInfo) { x.Uptime -= longestFirmware }); b.Firmware != 0 {
+		t.Errorf("a kernel of another start: %+v", b)
 	}
-	if b := times(now, nil); b.Firmware != 5000 || b.Total != 9000 {
+	// A server that was busy has referred it to this one, or it has moved in the second after its log-in.
+	if b := times(now, func(x *TargetInfo) { x.Resumed, x.Since = true, time.Second }); b.Firmware != 5000 || b.Total != 9000 {
 		t.Errorf("%+v, want 5 s and 9 s", b)
+	}
+	if b := times(now, earlier); b.Firmware != 0 {
+		t.Errorf("the last start's session, beside this one: %+v", b)
 	}
 	m.note(on.Add(time.Hour), bootsvc.Event{MAC: mac, Text: "renewed"})
 	if b := times(on.Add(2*time.Hour), func(x *TargetInfo) { x.Resumed = true }); b.Firmware != 5000 {

@@ -27,11 +27,11 @@ const longestFirmware = 15 * time.Minute
 
 // bootTimesOf is what a target has told; nil when it did not boot from its vDisk, or has not told yet.
 func bootTimesOf(t wire.BootTimes) *BootTimes {
-	if t == (wire.BootTimes{}) {
+	if t.UptimeMS = 0; t == (wire.BootTimes{}) {
 		return nil
 	}
 	b := &BootTimes{
-		Firmware: t.FirmwareMS, Modules: t.ModulesMS, Network: t.NetworkMS, LogIn: t.LogInMS, Attached: t.AttachedMS, Root: t.RootMS, Init: t.InitMS,
+		Modules: t.ModulesMS, Network: t.NetworkMS, LogIn: t.LogInMS, Attached: t.AttachedMS, Root: t.RootMS, Init: t.InitMS,
 	}
 	b.sum()
 	return b
@@ -41,10 +41,10 @@ func (b *BootTimes) sum() {
 	b.Total = b.Firmware + max(b.Modules, b.Network, b.LogIn, b.Attached, b.Root, b.Init)
 }
 
-// addFirmware adds what this server knows of the time before a target's kernel started. Where the session is the first of
-// this start, its age and the stage of the log-in say when that was, by this server's clock.
+// addFirmware adds what this server knows of the time before a target's kernel started: by its own clock that was the
+// target's uptime ago, whichever server it logged in to first and wherever it has moved since.
 func (m *machines) addFirmware(now time.Time, t *TargetInfo) {
-	if t.Boot == nil || t.Boot.Firmware > 0 {
+	if t.Boot == nil || t.Uptime <= 0 {
 		return
 	}
 	m.mu.Lock()
@@ -54,11 +54,12 @@ func (m *machines) addFirmware(now time.Time, t *TargetInfo) {
 		return
 	}
 	one := at.Value.(*machine)
-	if one.firmware == 0 && !t.Resumed && t.Boot.LogIn > 0 && !one.start.IsZero() {
-		kernel := now.Add(-t.Since - time.Duration(t.Boot.LogIn)*time.Millisecond)
-		if took := kernel.Sub(one.start); took > 0 && took < longestFirmware && !kernel.Before(one.script) {
-			one.firmware = took
-		}
+	kernel := now.Add(-t.Uptime)
+	if one.start.IsZero() || kernel.Before(one.script) {
+		return // this is what is left of an earlier start
+	}
+	if took := kernel.Sub(one.start); one.firmware == 0 && took < longestFirmware {
+		one.firmware = took
 	}
 	t.Boot.Firmware = uint32(one.firmware.Milliseconds())
 	t.Boot.sum()

@@ -143,7 +143,7 @@ func (f *Farm) localTargets() []TargetInfo {
 			VDisk: one.Disk.Name, Version: one.Disk.Number, Content: Content{one.Disk.Content.Root, one.Disk.Content.Timestamp}, Since: one.Since, Sent: one.Sent,
 			Lost: one.Status.Lost, Late: one.Status.Late, Busy: one.Status.Busy, Packet: one.Packet, Failovers: one.Status.Failovers,
 			Pause: time.Duration(one.Status.LongestPauseMS) * time.Millisecond, RTT: time.Duration(one.Status.RTT) * time.Microsecond,
-			Resumed: one.Resumed, Boot: bootTimesOf(one.Status.Boot),
+			Resumed: one.Resumed, Uptime: one.Uptime, Boot: bootTimesOf(one.Status.Boot),
 		}
 		if d := config.Device(one.MAC); d != nil {
 			t.Device, t.Collection = d.Name, d.Collection

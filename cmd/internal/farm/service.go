@@ -88,8 +88,11 @@ type TargetInfo struct {
 	RTT       time.Duration `json:"round_trip_ns"`
 	Packet    int           `json:"packet_bytes"`
 	Failovers uint32        `json:"failovers"`
-	// Resumed says that the target was served before this session began: it has moved here.
+	// Resumed says that this is not the log-in at which the target began: it has moved here, renewed its session, or was
+	// referred here by another server.
 	Resumed bool `json:"resumed,omitempty"`
+	// Uptime is how long the kernel of a target that booted from its vDisk has run; 0 is unknown.
+	Uptime time.Duration `json:"uptime_ns,omitempty"`
 	// Boot is nil for a target that did not boot from its vDisk.
 	Boot *BootTimes `json:"boot,omitempty"`
 }
