@@ -31,6 +31,9 @@ type FarmOptions struct {
 	WriteCache  string // such as ram:512M; empty: the standard one
 	Root        string // block or overlay; empty: the standard one
 	Shell       bool   // after a failure a shell may be had on the console
+	// Devices are machines that are known, as the section devices of the farm file lists them. The first machine of a network
+	// has the MAC address that MAC(1) tells.
+	Devices []string
 }
 
 // Farm is servers of Spate on a network, each with its stream service and its boot services at the end of a link of its own.
@@ -112,6 +115,12 @@ func (f *Farm) text() string {
 		if value != "" {
 			line("    %s: %s", name, value)
 		}
+	}
+	if len(f.Devices) > 0 {
+		line("devices:")
+	}
+	for _, d := range f.Devices {
+		line("  - %s", d)
 	}
 	return b.String()
 }

@@ -82,7 +82,7 @@ func (n *Network) BootOn(ctx context.Context, tap *Tap, h Hardware) (*Machine, e
 	if h.Name == "" {
 		h.Name = "machine" + strconv.Itoa(number)
 	}
-	m := &Machine{Name: h.Name, MAC: fmt.Sprintf("52:54:00:77:00:%02x", number), Tap: tap}
+	m := &Machine{Name: h.Name, MAC: MAC(number), Tap: tap}
 	args, err := h.arguments(n.dir, tap.Name, m.MAC)
 	if err != nil {
 		return nil, err
@@ -97,6 +97,9 @@ func (n *Network) BootOn(ctx context.Context, tap *Tap, h Hardware) (*Machine, e
 	n.machines = append(n.machines, m)
 	return m, nil
 }
+
+// MAC is the address of the machine of a network that is switched on as the first, second, …
+func MAC(number int) string { return fmt.Sprintf("52:54:00:77:00:%02x", number) }
 
 // Cable makes a network cable for BootOn.
 func (n *Network) Cable() (*Tap, error) { return n.tap() }

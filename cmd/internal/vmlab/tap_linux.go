@@ -160,15 +160,20 @@ func (l *Loss) Check() (said string, err error) {
 	if err != nil {
 		return "", err
 	}
+	return judge(l.percent, to, from)
+}
+
+// judge is Check for what was counted in each direction.
+func judge(percent float64, to, from Lost) (said string, err error) {
 	both := Lost{to.All + from.All, to.Dropped + from.Dropped}
-	if want := float64(both.All) * l.percent / 100; want < fewDrops {
-		err = fmt.Errorf("only %d packets crossed the cable: too few to judge a loss of %g%%", both.All, l.percent)
+	if want := float64(both.All) * percent / 100; want < fewDrops {
+		err = fmt.Errorf("only %d packets crossed the cable: too few to judge a loss of %g%%", both.All, percent)
 	}
 	for _, c := range []struct {
 		way  string
 		lost Lost
 	}{{"to the machine", to}, {"from the machine", from}, {"in all", both}} {
-		want, got := float64(c.lost.All)*l.percent/100, float64(c.lost.Dropped)
+		want, got := float64(c.lost.All)*percent/100, float64(c.lost.Dropped)
 		said += fmt.Sprintf("%d of %d packets lost %s, %.1f%%; ", c.lost.Dropped, c.lost.All, c.way, 100*got/float64(max(1, c.lost.All)))
 		if want >= fewDrops && (got < want*leastLoss || got > want*mostLoss) {
 			err = errors.Join(err, fmt.Errorf("%d of %d packets were lost %s; it should have been about %.0f", c.lost.Dropped, c.lost.All, c.way, want))
