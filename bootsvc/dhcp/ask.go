@@ -141,10 +141,14 @@ func (a *ask) setKind(c *Config, boot bool) *silence {
 		if boot {
 			a.kind = kindBoot
 		}
-	case dhcpv4.MessageTypeRelease:
+	case dhcpv4.MessageTypeRelease, dhcpv4.MessageTypeDecline:
+		if boot {
+			return quiet("a %s at port %d, where nobody gives addresses", t, portBoot)
+		}
 		a.kind, a.wanted = kindRelease, client
-	case dhcpv4.MessageTypeDecline:
-		a.kind, a.wanted = kindDecline, requested
+		if t == dhcpv4.MessageTypeDecline {
+			a.kind, a.wanted = kindDecline, requested
+		}
 	case dhcpv4.MessageTypeNone:
 		return quiet("plain BOOTP without DHCP is not served")
 	default:

@@ -311,6 +311,26 @@ func TestAReplyIsNeverLongerThanItsClientCanTake(t *testing.T) {
 	}
 }
 
+// Only files are asked for at port 4011: what is about an address there must not reach the leases, which know of no subnet then.
+func TestNobodyGivesBackAnAddressAtTheBootPort(t *testing.T) {
+	for _, kind := range []dhcpv4.MessageType{dhcpv4.MessageTypeRelease, dhcpv4.MessageTypeDecline} {
+		in := edit(t, captures(t)["rom-request"], func(p *dhcpv4.DHCPv4) {
+			p.UpdateOption(dhcpv4.OptMessageType(kind))
+			p.ClientIPAddr = net.IP{10, 77, 0, 9}
+		})
+		d := reserving()
+		out, _ := deliver(t, captureConfig(t, ModeServer), d, packet{bytes: in, from: netip.MustParseAddrPort("10.77.0.9:68"), boot: true})
+		if len(out) != 0 || len(d.events) != 1 || !strings.Contains(d.events[0].Text, "at port 4011, where nobody gives addresses") {
+			t.Errorf("%v: %d replies, told %+v", kind, len(out), d.events)
+		}
+	}
+}
+
+// reserving is a farm with an address for each machine.
+func reserving() *fakeDirectory {
+	return &fakeDirectory{entry: func(bootsvc.Client) bootsvc.Entry { return bootsvc.Entry{Address: at("10.77.0.9")} }}
+}
+
 func FuzzAnyPacket(f *testing.F) {
 	for _, b := range captures(f) {
 		f.Add(b, true, false)
@@ -321,8 +341,8 @@ func FuzzAnyPacket(f *testing.F) {
 		}), true, false)
 	}
 	f.Fuzz(func(t *testing.T, b []byte, broadcast, boot bool) {
-		for _, mode := range []Mode{ModeServer, ModeProxy} {
-			d := &fakeDirectory{}
+		for i, d := range []*fakeDirectory{{}, {}, reserving()} {
+			mode := []Mode{ModeServer, ModeProxy, ModeServer}[i]
 			in := packet{bytes: b, from: netip.MustParseAddrPort("10.77.0.60:68"), broadcast: broadcast, boot: boot}
 			out, c := deliver(t, captureConfig(t, mode), d, in)
 			c.overheard(start, b)
