@@ -128,6 +128,9 @@ func (c *Client) closedByServer(now Instant, p *path, f wire.Closed) {
 	}
 	c.current, c.lastServer = nil, p.server
 	c.why = ReasonClosed
+	if f.Code == wire.CodeIdle {
+		c.why = ReasonExpired
+	}
 	c.move.active = false
 	c.lose(now)
 	c.nextTry = now

@@ -16,14 +16,15 @@ const (
 	ReasonGoingAway               // the server asked its targets to log in elsewhere
 	ReasonSilent                  // the server did not answer
 	ReasonClosed                  // the server ended the session
-	ReasonRestarted               // the server does not know the session any more
+	ReasonRestarted               // the server does not know the session any more, for no reason but a restart of its own
 	ReasonRenewal                 // the keys have served their time
 	ReasonRepair                  // the serving server has no good copy of some chunk
 	ReasonRebalance               // the server named another one that has less to do
 	ReasonStoreGone               // the server cannot read the store that it serves from
+	ReasonExpired                 // the server heard nothing of this target for so long that it has forgotten the session
 )
 
-var reasonText = [...]string{"log-in", "going away", "silent", "session closed", "server restarted", "renewal", "repair", "rebalance", "store gone"}
+var reasonText = [...]string{"log-in", "going away", "silent", "session closed", "server restarted", "renewal", "repair", "rebalance", "store gone", "session expired"}
 
 func (r Reason) String() string {
 	if int(r) < len(reasonText) {

@@ -41,13 +41,19 @@ func (c *Client) revived(p *path) {
 }
 
 // probeRestart: the serving server may have been restarted, since a hint says
-// so and nothing else was heard. A ticket flight to it finds out.
+// so and nothing else was heard. A ticket flight to it finds out. Where this
+// target itself was not heard for as long as a server keeps a session, because
+// it stood still or was cut off, that is the reason.
 func (c *Client) probeRestart(now Instant, p *path) {
 	if p != c.current || now.Sub(c.restarted) < restartAgain && c.restarted != 0 || c.attemptTo(p.server) != nil {
 		return
 	}
 	c.restarted = now
-	c.attempt(now, p.server, ReasonRestarted, 0, c.ticketFor(now, p.server, ReasonRestarted))
+	why := ReasonRestarted
+	if now >= p.expires() {
+		why = ReasonExpired
+	}
+	c.attempt(now, p.server, why, 0, c.ticketFor(now, p.server, why))
 }
 
 // drive works toward being served by a live server. What is looked at here

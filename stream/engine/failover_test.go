@@ -254,3 +254,45 @@ func TestRestartCostsOneTicketFlight(t *testing.T) {
 		}
 	}
 }
+
+// A target that stood still or was cut off for so long that its server forgot the session goes on with the same server. It
+// says that its session has expired, whether the server's last word came or not, and not that the server was restarted.
+func TestAForgottenSessionIsNoRestart(t *testing.T) {
+	for _, x := range []struct {
+		name string
+		cut  bool
+	}{{"it stood still and got the last word", false}, {"it stood still and got nothing", true}} {
+		t.Run(x.name, func(t *testing.T) {
+			w := newWorld(t, 4)
+			s := w.addServer("lab-a")
+			c := w.addClient(2, 4, -1)
+			c.rest = 20 * time.Millisecond
+			c.start()
+			w.run(time.Second, nil)
+			c.frozen, c.e.cut = true, x.cut
+			w.run(sessionIdle+5*time.Second, nil)
+			if n := len(s.sessions); n > 0 {
+				t.Fatalf("the server has %d sessions still", n)
+			}
+			c.e.cut = false
+			done := c.done
+			c.thaw()
+			w.run(time.Second, nil)
+			if len(c.moves) != 1 || c.moves[0].Reason != ReasonExpired || c.moves[0].From != c.moves[0].To || c.done == done {
+				t.Errorf("moves %+v, %d reads since", c.moves, c.done-done)
+			}
+		})
+	}
+}
+
+// A session of which the server has not heard at all is forgotten soon; one of which it has, after a while.
+func TestFromWhenOnASessionMayHaveExpired(t *testing.T) {
+	p := &path{born: 1, heard: 1}
+	if got := p.expires().Sub(p.born); got != halfOpenLife {
+		t.Errorf("just opened: after %v", got)
+	}
+	p.heard = p.heard.Add(time.Second)
+	if got := p.expires().Sub(p.heard); got != sessionIdle {
+		t.Errorf("in use: after %v", got)
+	}
+}

@@ -172,6 +172,15 @@ func (p *path) silentAt() Instant {
 	return later(p.due.Add(silence), p.probed.Add(p.rtt.patience()))
 }
 
+// expires is from when on the server may have forgotten the session because it
+// heard nothing of us: it answers what it hears.
+func (p *path) expires() Instant {
+	if p.heard == p.born {
+		return p.born.Add(halfOpenLife) // it may not have heard of us at all
+	}
+	return p.heard.Add(sessionIdle)
+}
+
 // hintedAt is when a hint that the server knows the session no more counts,
 // because the server would have answered by then.
 func (p *path) hintedAt() Instant {
