@@ -216,6 +216,30 @@ func TestABadMessageIsPassedOver(t *testing.T) {
 	}
 }
 
+// A worker that dies before it has read what it was told has told its keeper something all the same: what it kept counts.
+func TestTheLastWordsOfWhoDidNotListenAreHeard(t *testing.T) {
+	mine, theirs, err := newPair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mine.Close()
+	other, err := newLink(theirs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &keeper{init: other, system: true}
+	if err := mine.send(message{Event: &Event{Kind: Reached, Stage: RootMounted}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.send(message{State: json.RawMessage(`{"a":1}`)}); err != nil {
+		t.Fatal(err)
+	}
+	other.Close() // with what was sent to it unread
+	if k.hear(mine); string(k.state) != `{"a":1}` {
+		t.Errorf("the state is %q", k.state)
+	}
+}
+
 // A new program is taken once; one that dies again and again gives way to the one before it, one that lives long stays.
 func TestAnUpgradeThatDoesNotWorkIsTakenBack(t *testing.T) {
 	newFile := func(content string) string {

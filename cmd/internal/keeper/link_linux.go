@@ -100,10 +100,15 @@ func (l *link) receive(ctx context.Context) (m message, err error) {
 	stop := context.AfterFunc(ctx, func() { _ = l.conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	n, err := l.conn.Read(l.buffer)
+	if errors.Is(err, unix.ECONNRESET) {
+		// The other end has gone and left something of ours unread. That is told once, and before what it has sent itself, which
+		// may be all that its successor will know.
+		n, err = l.conn.Read(l.buffer)
+	}
 	switch {
 	case ctx.Err() != nil:
 		return m, context.Cause(ctx)
-	case err != nil && errors.Is(err, unix.ECONNRESET), err == nil && n == 0:
+	case err == nil && n == 0:
 		return m, io.EOF // there are no empty messages
 	case err != nil:
 		return m, err
