@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -66,12 +67,18 @@ func TestADamagedKernelIsNotBootedAndAGoodOneIs(t *testing.T) {
 	m.WaitMark("init ", toInit)
 }
 
-// A machine whose servers are all gone waits and says so, before it has its kernel and after, and boots when one is back.
+// A machine whose servers are all gone waits and says so, before it has its kernel and after, and boots when one is back. Nothing
+// offers it a shell. Firmware that gives up says so too; then it takes a reset.
 func TestAMachineWaitsForServersThatAreAllGone(t *testing.T) {
 	l, f := withFarm(t, vmlab.FarmOptions{})
-	for _, c := range []struct{ when, begins, says string }{
-		{"without a kernel", "script/", "trying again"},
-		{"without a disk", "init: spate-target", "no answer"},
+	for _, c := range []struct {
+		when, begins string // begins: what it says when they die; MAC is its address in a script's name. Empty: they are dead before
+		says         string
+		reset        bool
+	}{
+		{"at power-on", "", "No bootable device", true},
+		{"without a kernel", "script/MAC... ok", "trying again", false},
+		{"without a disk", "init: spate-target", "no answer", false},
 	} {
 		t.Run(c.when, func(t *testing.T) {
 			tap, err := l.Cable()
@@ -81,25 +88,46 @@ func TestAMachineWaitsForServersThatAreAllGone(t *testing.T) {
 			if err := tap.Rate(50); err != nil { // slow enough to die before the kernel is there
 				t.Fatal(err)
 			}
-			m := l.For(t).BootOn(tap, vmlab.Hardware{})
+			revived := sync.OnceFunc(func() {
+				for _, s := range f.Servers {
+					if !s.Running() {
+						revive(t, s)
+					}
+				}
+			})
+			defer revived() // for the next one
+			if c.begins == "" {
+				killAll(f)
+			}
+			m := l.For(t).BootOn(tap, vmlab.Hardware{Reboot: true})
 			defer m.Kill()
-			m.WaitLine(c.begins, toInit)
-			for _, s := range f.Servers {
-				s.Kill()
+			if c.begins != "" {
+				m.WaitLine(strings.ReplaceAll(c.begins, "MAC", strings.ReplaceAll(m.MAC, ":", "-")), toInit)
+				killAll(f)
 			}
 			m.WaitLine(c.says, toInit)
+			if err := m.Type("\n"); err != nil { // no shell comes of that
+				t.Error(err)
+			}
 			<-time.After(10 * time.Second) // and goes on waiting
-			for _, s := range f.Servers {
-				if err := s.Start(); err != nil {
-					t.Fatal(err)
-				}
-				if err := s.Ready(t.Context()); err != nil {
+			revived()
+			if c.reset {
+				if err := m.Reset(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 			}
-			m.WaitMark("init ", toInit)
+			m.WaitMark("init ", toInitProxy)
 			settles(t, m)
+			if strings.Contains(m.All(), "opens a shell") || strings.Contains(m.All(), "exit leaves it") {
+				t.Error("there was a shell")
+			}
 		})
+	}
+}
+
+func killAll(f *vmlab.Farm) {
+	for _, s := range f.Servers {
+		s.Kill()
 	}
 }
 
@@ -124,16 +152,17 @@ func oddFarm(t *testing.T, image func(t *testing.T, dir, spate string, system vm
 		"--boot-image", image(t, dir, spate, system), "--command-line", vmlab.CommandLine); err != nil {
 		t.Fatal(err)
 	}
-	l.Farm(vmlab.FarmOptions{Bin: made.bin, Disk: filepath.Join(dir, vdisk.FileName(vmlab.VDisk, 0))})
+	l.Farm(vmlab.FarmOptions{Bin: made.bin, Disk: filepath.Join(dir, vdisk.FileName(vmlab.VDisk, 0)), Shell: true})
 	return l
 }
 
-// A card that the boot image has no driver for is named as lspci names it, with what to do.
+// A card that the boot image has no driver for is named as lspci names it, with what to do; a shell is had where the farm file
+// allows it and the boot image has one.
 func TestACardWithoutADriverIsNamedOnTheConsole(t *testing.T) {
 	l := oddFarm(t, func(t *testing.T, dir, spate string, system vmtest.System) string {
 		image := filepath.Join(dir, "boot.img")
 		if _, err := lab.Run(t.Context(), spate, "bootimage", "build", "--modules", filepath.Join(system.Tree, "lib", "modules", system.Version),
-			"--cards", "virtio_net,virtio_pci", "--out", image); err != nil {
+			"--cards", "virtio_net,virtio_pci", "--add", "/bin/busybox:/bin/busybox", "--out", image); err != nil {
 			t.Fatal(err)
 		}
 		return image
@@ -141,6 +170,14 @@ func TestACardWithoutADriverIsNamedOnTheConsole(t *testing.T) {
 	m := l.Boot(vmlab.Hardware{Card: "e1000"})
 	m.WaitLine("network card 8086:100e in slot", toInit)
 	m.WaitLine("there is no network card at all", toInit)
+	if err := m.Type("\n"); err != nil {
+		t.Fatal(err)
+	}
+	m.WaitLine("exit leaves it", toInit)
+	if err := m.Type("echo $((6*7)) is the answer\n"); err != nil {
+		t.Fatal(err)
+	}
+	m.WaitLine("42 is the answer", toInit)
 }
 
 // A boot image that was damaged before it was sealed is the kernel's to refuse: it says so, and with panic= the machine starts anew.
