@@ -78,5 +78,14 @@ func settles(t *testing.T, g *vmlab.Guest) {
 	if l := g.WaitMark("settled ", toSystem); !strings.Contains(l.Text, "state=running failed=[]") {
 		t.Errorf("%s: %s", g.Name, l.Text)
 	}
+	healthy(t, g)
+}
+
+// healthy fails the test when a machine has complained of its disk, on its console, or in its kernel's log: warnings are only there.
+func healthy(t *testing.T, g *vmlab.Guest) {
+	t.Helper()
 	g.Healthy()
+	if bad := vmtest.Complaints(g.MustRun("dmesg --level=emerg,alert,crit,err,warn", seconds)); bad != nil {
+		t.Errorf("%s: the kernel's log says:\n%s", g.Name, strings.Join(bad, "\n"))
+	}
 }

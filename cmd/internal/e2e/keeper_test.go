@@ -16,8 +16,9 @@ func TestAMachineOutlivesTheKeeperOfItsDisk(t *testing.T) {
 	m := l.Boot(vmlab.Hardware{})
 	settles(t, m)
 	remember(t, m)
-	out := hurt(t, m, "for p in /proc/[0-9]*; do if tr '\\0' ' ' < $p/cmdline | grep -q ^@spate-keeper; then kill -9 ${p#/proc/} && echo killed; fi; done; "+
-		"sleep 1; dmesg | grep -c 'keeper of the disk has died'")
+	out := m.MustRun("for p in /proc/[0-9]*; do if tr '\\0' ' ' < $p/cmdline | grep -q ^@spate-keeper; then kill -9 ${p#/proc/} && echo killed; fi; done; "+
+		"sleep 1; dmesg | grep -c 'keeper of the disk has died'", seconds)
+	check(t, m)
 	if !strings.HasPrefix(out, "killed") || !strings.HasSuffix(out, "1") {
 		t.Errorf("the keeper: %s", out)
 	}
@@ -26,6 +27,10 @@ func TestAMachineOutlivesTheKeeperOfItsDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	victim.Kill()
+	fresh(t, m, 0)
+	if _, _, err := f.Serving(vmlab.Within(t, seconds), m.MAC, f.Other(victim)); err != nil {
+		t.Error(err)
+	}
 	m.MustRun("echo 3 > /proc/sys/vm/drop_caches; dd if=/dev/urandom of=/var/tmp/late bs=1M count=8 status=none; sync", seconds)
 	check(t, m)
 	m.MustRun("systemctl --no-block poweroff", seconds)

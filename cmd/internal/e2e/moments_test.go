@@ -63,7 +63,7 @@ func TestAMachineBootsWhenOneServerIsDeadAtPowerOn(t *testing.T) {
 			if _, _, err := m.AwaitLine(vmlab.Within(t, toSystem), begin, "MARK settled state=running failed=[]"); err != nil {
 				t.Fatal(err)
 			}
-			m.Healthy()
+			healthy(t, m)
 			revive(t, dead)
 		})
 	}

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"regexp"
 	"strings"
@@ -80,9 +81,14 @@ func bootsThrough(t *testing.T, l *vmlab.Lab, f *vmlab.Farm, what trouble, after
 		t.Fatal(err)
 	}
 	if running { // it tells what it has seen with its status, every 10 s at least
-		for limit := vmlab.Within(t, seconds); target.Failovers == 0 && limit.Err() == nil; {
+		for limit := vmlab.Within(t, seconds); target.Failovers == 0; {
 			if _, target, err = f.Serving(limit, m.MAC, server); err != nil {
 				t.Fatal(err)
+			}
+			select {
+			case <-time.After(time.Second):
+			case <-limit.Done():
+				t.Fatal("the machine tells of no failover: its pauses are not known")
 			}
 		}
 	}
@@ -90,7 +96,7 @@ func bootsThrough(t *testing.T, l *vmlab.Lab, f *vmlab.Farm, what trouble, after
 	if target.Pause > what.pause {
 		t.Errorf("the longest pause of a read was %v; at most %v", target.Pause, what.pause)
 	}
-	m.Healthy()
+	healthy(t, m)
 }
 
 // servedBy is the server that serves a machine now; before its log-in, the one that it had its script from, and running
@@ -119,15 +125,6 @@ func servedBy(t *testing.T, f *vmlab.Farm, m *vmlab.Guest, line string) (server 
 // moment draws when a trouble comes.
 func moment(r *rand.Rand) time.Duration { return time.Duration(r.Float64() * float64(bootTakes)) }
 
-// hurt runs one line in the system that does to the machine what the test is about, and looks afterwards whether the disk
-// is as it was.
-func hurt(t *testing.T, m *vmlab.Guest, line string) string {
-	t.Helper()
-	out := m.MustRun(line, 2*time.Minute)
-	check(t, m)
-	return out
-}
-
 // remember writes a file of random bytes and takes checksums of it and of the system, for check.
 func remember(t *testing.T, m *vmlab.Guest) {
 	t.Helper()
@@ -141,7 +138,26 @@ func check(t *testing.T, m *vmlab.Guest) {
 	if !strings.HasSuffix(out, "all good") {
 		t.Errorf("files have changed:\n%s", out)
 	}
-	m.Healthy()
+	healthy(t, m)
+}
+
+// fresh reads files of the system that nobody has read yet, each part other ones: neither the system's cache nor the worker's
+// has them, so they come from a server, over the network as it is now. There are some twenty parts of 12 MB.
+func fresh(t *testing.T, m *vmlab.Guest, part int) {
+	t.Helper()
+	before, err := m.Tap.Count()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := m.MustRun(fmt.Sprintf(`find /usr/lib /usr/share -xdev -type f -printf '%%s %%p\n' | sort -k2 | `+
+		`awk '{ s += $1; if (int(s / 12e6) == %d) print substr($0, index($0, " ") + 1) }' | xargs -d '\n' cat | wc -c`, part), 2*time.Minute)
+	after, err := m.Tap.Count()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := after.Minus(before).BytesToMachine; n < 1<<20 {
+		t.Errorf("%s bytes of files were read, and %d came over the cable: that shows nothing", out, n)
+	}
 }
 
 // An inside is a trouble of a machine that comes from inside it: a line for its shell.
@@ -167,11 +183,14 @@ var insides = []inside{
 	firewall,
 }
 
-// on makes the trouble. The machine must do what it was told, and read all that it remembers from its disk afterwards.
-func (i inside) on(t *testing.T, m *vmlab.Guest) {
+// on makes the trouble. The machine must do what it was told, and afterwards read from a server a part of its disk that it has
+// not read yet, and all that it remembers.
+func (i inside) on(t *testing.T, m *vmlab.Guest, part int) {
 	t.Helper()
 	begin := time.Now()
-	out := hurt(t, m, i.line)
+	out := m.MustRun(i.line, 2*time.Minute)
+	fresh(t, m, part)
+	check(t, m)
 	if out == "" {
 		t.Error("nothing was done")
 	}
