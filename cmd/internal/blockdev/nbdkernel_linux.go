@@ -163,10 +163,20 @@ func driverMissing(err error) error {
 }
 
 func (netlinkKernel) tune(index uint32) error {
+	return tuneQueue(filepath.Join("/sys/block", fmt.Sprintf("nbd%d", index), "queue"))
+}
+
+// tuneQueue sets what is not yet as it should be. Kernels since 6.11 let everything in flight come to its end before they store any
+// value, and nothing new begin: behind a worker that died, all would wait for what died with it.
+func tuneQueue(dir string) error {
 	var bad []error
 	for _, q := range queue {
-		name := filepath.Join("/sys/block", fmt.Sprintf("nbd%d", index), "queue", q.name)
-		if err := os.WriteFile(name, []byte(q.value), 0o644); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		name := filepath.Join(dir, q.name)
+		was, err := os.ReadFile(name)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && strings.TrimSpace(string(was)) == q.value {
+			continue // not every kernel has every one
+		}
+		if err := os.WriteFile(name, []byte(q.value), 0o644); err != nil {
 			bad = append(bad, err)
 		}
 	}
