@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"sync"
+	"time"
 )
 
 // slot is the number of a block of memory in a pool.
@@ -25,7 +26,8 @@ const clearedShare = 64
 // nobody needs to remember: those that the map does not name.
 //
 // A reserve of free blocks keeps its memory, so that a write finds some when the machine has none left, and the kernel writes
-// pages out to get some.
+// pages out to get some. It begins small, and is made whole when that is half used up or when the machine has had time to boot: 64 MiB
+// took an emulated one 0.3 s, while its root was being mounted.
 type pool struct {
 	data   *memory
 	stack  *memory // numbers of free blocks without memory, four bytes each
@@ -37,6 +39,7 @@ type pool struct {
 	next    slot       // the first that was never used
 	free    slot       // length of stack
 	ready   []slot     // free blocks of zeros that have their memory: the reserve, of this capacity at most
+	goal    int        // length to which ready is filled up
 	filling slot       // free blocks that are about to be ready
 	peak    slot
 	waiting int
@@ -53,9 +56,10 @@ func newPool(data *memory, slots, reserve slot, notice func(Notice)) (*pool, err
 	if err != nil {
 		return nil, errors.Join(err, data.free())
 	}
+	reserve = min(reserve, slots)
 	return &pool{
 		data: data, stack: stack, slots: slots, notice: notice, low: make(chan struct{}, 1),
-		ready: make([]slot, 0, min(reserve, slots)), freed: make(chan struct{}),
+		ready: make([]slot, 0, reserve), goal: int(min(reserve, firstReserve)), freed: make(chan struct{}),
 	}, nil
 }
 
@@ -76,7 +80,8 @@ func (p *pool) take() (slot, bool) {
 	case len(p.ready) > 0:
 		s = p.ready[len(p.ready)-1]
 		p.ready = p.ready[:len(p.ready)-1]
-		if len(p.ready) == cap(p.ready)/2 {
+		if len(p.ready) == p.goal/2 {
+			p.goal = cap(p.ready)
 			p.fillLocked()
 		}
 	default:
@@ -120,12 +125,30 @@ func (p *pool) fillLocked() {
 	}
 }
 
-// fillBatch is how many blocks get their memory at once.
-const fillBatch = 64
+const (
+	// fillBatch is how many blocks get their memory at once.
+	fillBatch = 64
+	// firstReserve is how many blocks the reserve has at first, 4 MiB: the boot of a system writes 1 MiB.
+	firstReserve = 4 << 20 / CacheBlock
+	// reserveDelay is when it is made whole, though nobody has used it.
+	reserveDelay = 30 * time.Second
+)
 
 // fill keeps the reserve full until close. Getting memory may take long; writes do not wait for it.
 func (p *pool) fill() {
-	for range p.low {
+	whole := time.NewTimer(reserveDelay)
+	defer whole.Stop()
+	for {
+		select {
+		case <-whole.C:
+			p.mu.Lock()
+			p.goal = cap(p.ready)
+			p.mu.Unlock()
+		case _, open := <-p.low:
+			if !open {
+				return
+			}
+		}
 		for p.fillSome() {
 		}
 	}
@@ -149,7 +172,7 @@ func (p *pool) fillSome() bool {
 	var batch [fillBatch]slot
 	n := 0
 	p.mu.Lock()
-	for n < len(batch) && len(p.ready)+n < cap(p.ready) && !p.closed {
+	for n < len(batch) && len(p.ready)+n < p.goal && !p.closed {
 		s, ok := p.coldLocked()
 		if !ok {
 			break
