@@ -111,4 +111,7 @@ type Event struct {
 	Problem bool
 	// Script says that the machine has asked for its boot script: from here its boot time counts when nothing earlier is known.
 	Script bool
+	// Firmware says that firmware or a boot loader asks by DHCP, and not a system that runs: a machine that had its script
+	// already has been reset.
+	Firmware bool
 }

@@ -138,7 +138,8 @@ func (c *core) finish(now time.Time, a ask, e bootsvc.Entry, ans answer, tries i
 	if d.reply == nil {
 		verb = "no answer: "
 	}
-	c.note(now, a.MAC, d.problem, "%s %s: %s%s", c.about(a), asks[a.kind], verb, d.reason)
+	text := fmt.Sprintf("%s %s: %s%s", c.about(a), asks[a.kind], verb, d.reason)
+	c.tell(now, bootsvc.Event{MAC: a.MAC, Text: text, Problem: d.problem, Firmware: a.boots()})
 }
 
 var asks = map[kind]string{
@@ -248,17 +249,22 @@ func (c *core) rogue(now time.Time, server netip.Addr, what string) {
 	c.note(now, bootsvc.MAC{}, true, "another DHCP server, %s, answers on this network: %s; spated pxe-check --interface %s shows which of both wins", server, what, c.cfg.Interface)
 }
 
-// note tells the farm, unless it was told the same of this machine a moment ago.
+// note tells the farm of something else than an answer.
 func (c *core) note(now time.Time, mac bootsvc.MAC, problem bool, format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	if last, ok := c.noted[mac]; ok && last.text == text && now.Sub(last.at) < noteAgain {
+	c.tell(now, bootsvc.Event{MAC: mac, Text: fmt.Sprintf(format, args...), Problem: problem})
+}
+
+// tell tells the farm, unless it was told the same of this machine a moment ago.
+func (c *core) tell(now time.Time, e bootsvc.Event) {
+	if last, ok := c.noted[e.MAC]; ok && last.text == e.Text && now.Sub(last.at) < noteAgain {
 		return
 	}
 	if len(c.noted) >= maxNoted {
 		clear(c.noted) // at worst something is told twice
 	}
-	c.noted[mac] = note{text, now}
-	c.dir.Note(bootsvc.Event{MAC: mac, Service: "dhcp", Text: text, Problem: problem})
+	c.noted[e.MAC] = note{e.Text, now}
+	e.Service = "dhcp"
+	c.dir.Note(e)
 }
 
 // limiter bounds the packets that are looked at, second by second.

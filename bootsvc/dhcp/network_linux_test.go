@@ -3,11 +3,13 @@ package dhcp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -60,6 +62,18 @@ func ipCommand(t *testing.T, args string) {
 	}
 }
 
+// awaitCable waits until the kernel sends on a card whose other end has just come up: what is sent before is lost.
+func awaitCable(t *testing.T, card string) {
+	t.Helper()
+	for range 500 {
+		if out, err := exec.Command("ip", "link", "show", card).Output(); err == nil && strings.Contains(string(out), "state UP") {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("the cable of %s does not come up", card)
+}
+
 // lan makes a bridge with three cards: s0 for our server, d0 for somebody else's, c0 for a client. All are in one namespace, so
 // the kernel must take packets from its own addresses.
 func lan(t *testing.T) {
@@ -76,6 +90,9 @@ func lan(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	}
+	for _, n := range []string{"s0", "d0", "c0", "ps0", "pd0", "pc0"} {
+		awaitCable(t, n)
 	}
 	if err := os.WriteFile("/proc/sys/net/ipv4/conf/all/rp_filter", []byte("0"), 0); err != nil {
 		t.Fatal(err)
@@ -179,6 +196,7 @@ func TestOnARealNetwork(t *testing.T) {
 	c := testConfig(t, "192.0.2.10", "192.0.2.49")
 	c.Interface, c.LeaseFile = "s0", filepath.Join(t.TempDir(), "leases")
 	t.Run("a service that cannot serve says why", func(t *testing.T) { refusals(t, c) })
+	t.Run("other VLANs", otherVLANs)
 	t.Run("nobody answers", func(t *testing.T) {
 		if r := judge(t); r.Result != probe.Nothing || r.Verdicts[0].Text != "nobody answers" {
 			t.Errorf("%+v", r)
@@ -216,6 +234,50 @@ func refusals(t *testing.T, c Config) {
 	}
 	defer s.Close()
 	refuse(func(*Config) {}, "UDP port 67 is taken on this machine (by dhcp.test, process ", "leave boot.dhcp off here")
+}
+
+// otherVLANs has a card hear ARP and replies with a tag of another VLAN, with the tag that gives a priority alone, and with none: the first
+// are of another network, where the same addresses and other servers are nobody's business here.
+func otherVLANs(t *testing.T) {
+	listen := func(card string) *link.Socket {
+		t.Helper()
+		s, err := link.Listen(card)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		return s
+	}
+	from, to := listen("c0"), listen("s0")
+	for n, tag := range [][]byte{{0x81, 0, 0, 7}, {0x81, 0, 0xe0, 7}, {0x81, 0, 0xe0, 0}, {}} {
+		claim := link.AppendQuestion(nil, from.MAC(), at("192.0.2.99"))
+		copy(claim[14+14:], []byte{192, 0, 2, byte(n)}) // sender's address
+		reply := link.Datagram{
+			SrcMAC: from.MAC(), DstMAC: link.Broadcast, Src: netip.MustParseAddrPort("192.0.2.77:67"), Dst: netip.MustParseAddrPort("255.255.255.255:68"), Payload: []byte{byte(n)},
+		}.Append(nil)
+		for _, frame := range [][]byte{claim, reply} {
+			if err := from.Write(slices.Insert(frame, 12, tag...)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var heard []string
+	b := make([]byte, 2048)
+	for len(heard) == 0 || heard[len(heard)-1] != "reply 3" { // the last one
+		_ = to.SetReadDeadline(time.Now().Add(5 * time.Second))
+		n, err := to.Read(b)
+		if err != nil {
+			t.Fatalf("%v, after %v", err, heard)
+		}
+		if c, ok := link.ParseClaim(b[:n]); ok && c.MAC == from.MAC() {
+			heard = append(heard, fmt.Sprintf("claim %d", c.Addr.As4()[3]))
+		} else if d, ok := link.ParseDatagram(b[:n]); ok && d.SrcMAC == from.MAC() {
+			heard = append(heard, fmt.Sprintf("reply %d", d.Payload[0]))
+		}
+	}
+	if want := []string{"claim 2", "reply 2", "claim 3", "reply 3"}; !slices.Equal(heard, want) {
+		t.Errorf("heard %v, want %v", heard, want)
+	}
 }
 
 // asServer has pxe-check find our server, and a client go through the whole exchange by frames, as firmware does.

@@ -48,6 +48,18 @@ func ipCommand(t *testing.T, args string) {
 	}
 }
 
+// awaitCable waits until the kernel sends on a card whose other end has just come up: what is sent before is lost.
+func awaitCable(t *testing.T, card string) {
+	t.Helper()
+	for range 500 {
+		if out, err := exec.Command("ip", "link", "show", card).Output(); err == nil && strings.Contains(string(out), "state UP") {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("the cable of %s does not come up", card)
+}
+
 // wire is the machines' end of a cable.
 type wire struct {
 	t *testing.T
@@ -105,6 +117,8 @@ func TestOnARealNetwork(t *testing.T) {
 		}
 		ipCommand(t, "link set "+n+" up")
 	}
+	awaitCable(t, "s0")
+	awaitCable(t, "c0")
 	cable := listen(t, "c0")
 	machines := NewMachines()
 	s, err := New("s0", machines, nil)
@@ -137,7 +151,7 @@ func TestOnARealNetwork(t *testing.T) {
 	_, tagged := solicit(2)
 	cable.send(slices.Insert(tagged, 12, 0x81, 0, 0, 7)) // on another VLAN
 	mac, ask = solicit(3)
-	answered(mac, ask)
+	answered(mac, slices.Insert(ask, 12, 0x81, 0, 0xe0, 0)) // with a priority, on no VLAN
 	cable.send(advert(0, 1800, ""))
 	_, ask = solicit(4)
 	cable.send(ask)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -16,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Socket is a packet socket on one interface. It hears what it was opened for, also what this machine sends, and sends any frame. It is
-// safe for concurrent use.
+// Socket is a packet socket on one interface. It hears what it was opened for, also what this machine sends, but nothing of other VLANs
+// on the same cable, and sends any frame. It is safe for concurrent use.
 type Socket struct {
 	file  *os.File
 	group *os.File // keeps this machine in a multicast group; may be nil
@@ -41,7 +42,7 @@ func listen(iface string, program []bpf.Instruction) (*Socket, error) {
 		return nil, privileges(fmt.Errorf("open a packet socket on %s: %w", iface, err))
 	}
 	// The filter stands before the socket is bound: nothing else is ever queued.
-	err = filter(fd, program)
+	err = filter(fd, slices.Concat(ownNetwork, program))
 	if err == nil {
 		err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: uint16(all), Ifindex: i.Index})
 	}
@@ -61,6 +62,18 @@ func privileges(err error) error {
 	}
 	return err
 }
+
+// ownNetwork stands before each filter. A packet socket hears the frames of all VLANs that reach its card, with their tags beside
+// them; the card itself stands in one network, to which belongs what has no tag, or tag 0: that gives a priority alone.
+var ownNetwork = []bpf.Instruction{
+	bpf.LoadExtension{Num: bpf.ExtVLANTag},
+	bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: vlanNumber},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 1},
+	bpf.RetConstant{Val: 0},
+}
+
+// vlanNumber is the number of the VLAN in a tag (IEEE 802.1Q); the other bits are priority.
+const vlanNumber = 0xfff
 
 // arpAndReplies lets through ARP, and UDP over IPv4 to port 68.
 var arpAndReplies = []bpf.Instruction{

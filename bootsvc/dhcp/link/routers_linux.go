@@ -15,10 +15,8 @@ const (
 	advertisement = 134 // section 4.2
 )
 
-// routing lets through router solicitations and advertisements, but not those of other VLANs that a card with a tag hears too.
+// routing lets through router solicitations and advertisements.
 var routing = []bpf.Instruction{
-	bpf.LoadExtension{Num: bpf.ExtVLANTagPresent},
-	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0, SkipTrue: 8},
 	bpf.LoadAbsolute{Off: 12, Size: 2},
 	bpf.JumpIf{Cond: bpf.JumpEqual, Val: etherIPv6, SkipFalse: 6},
 	bpf.LoadAbsolute{Off: ethernet + 6, Size: 1},
