@@ -134,6 +134,26 @@ func TestEachPacketThatGetsNoReplyHasAReason(t *testing.T) {
 	}
 }
 
+// The farm is told who asks at the begin of a start: firmware and iPXE, and not a system that runs.
+func TestTheFarmIsToldThatFirmwareAsks(t *testing.T) {
+	discover := captures(t)["ovmf-discover"]
+	system := edit(t, discover, func(p *dhcpv4.DHCPv4) {
+		p.DeleteOption(dhcpv4.OptionClassIdentifier)
+		p.DeleteOption(dhcpv4.OptionUserClassInformation)
+		p.DeleteOption(dhcpv4.OptionClientSystemArchitectureType)
+	})
+	for _, c := range []struct {
+		in       []byte
+		firmware bool
+	}{{discover, true}, {captures(t)["rom-discover"], true}, {system, false}} {
+		d := &fakeDirectory{}
+		deliver(t, captureConfig(t, ModeServer), d, packet{bytes: c.in, broadcast: true})
+		if len(d.events) != 1 || d.events[0].Firmware != c.firmware {
+			t.Errorf("told %+v, want firmware %v", d.events, c.firmware)
+		}
+	}
+}
+
 func TestWhatTheFarmSaysOfAMachineDecidesItsReply(t *testing.T) {
 	discover := captures(t)["ovmf-discover"]
 	for _, c := range []struct {

@@ -295,8 +295,19 @@ func TestTheBootTimeCountsFromTheFirstThatWasHeardOfTheMachine(t *testing.T) {
 	if b := times(now, earlier); b.Firmware != 0 {
 		t.Errorf("the last start's session, beside this one: %+v", b)
 	}
+	again := on.Add(time.Minute) // it is reset soon: a little before, its system was still heard of
+	m.note(on.Add(7*time.Second), bootsvc.Event{MAC: mac, Text: "takes an address"})
+	m.note(again.Add(-time.Second), bootsvc.Event{MAC: mac, Text: "renewed"})
+	for range 2 { // firmware, and then iPXE
+		m.note(again, bootsvc.Event{MAC: mac, Text: "discover", Firmware: true})
+		again = again.Add(time.Second)
+	}
+	m.note(again, bootsvc.Event{MAC: mac, Text: "script", Script: true})
+	if b := times(again.Add(5*time.Second), func(x *TargetInfo) { x.Uptime = 4 * time.Second }); b.Firmware != 3000 {
+		t.Errorf("after a reset a minute later: %+v, want 3 s", b)
+	}
 	m.note(on.Add(time.Hour), bootsvc.Event{MAC: mac, Text: "renewed"})
-	if b := times(on.Add(2*time.Hour), func(x *TargetInfo) { x.Resumed = true }); b.Firmware != 5000 {
+	if b := times(on.Add(2*time.Hour), func(x *TargetInfo) { x.Resumed, x.Uptime = true, time.Minute }); b.Firmware != 3000 {
 		t.Errorf("after its lease was renewed and it has moved: %+v", b)
 	}
 }

@@ -45,7 +45,8 @@ type machine struct {
 	events []BootEvent // oldest first
 	seen   int         // all that ever happened
 	last   time.Time
-	// began is when the machine was first heard of after a silence: at a start, or because its system renews its lease.
+	// began is when the machine was first heard of after a silence, at a start or because its system renews its lease; or
+	// when it was reset.
 	began time.Time
 	// start is began as of when the machine last asked for its script, at script: that was a start. firmware is how long
 	// it took until the kernel ran; 0 when that is not known.
@@ -72,7 +73,8 @@ func (m *machines) note(now time.Time, e bootsvc.Event) (again bool) {
 	}
 	m.recent.MoveToFront(at)
 	one := at.Value.(*machine)
-	if one.began.IsZero() || now.Sub(one.last) > newStart {
+	reset := e.Firmware && !one.script.Before(one.began)
+	if one.began.IsZero() || now.Sub(one.last) > newStart || reset {
 		one.began = now
 	}
 	if e.Script {
