@@ -103,17 +103,37 @@ func (n *Network) Close() error {
 		return errors.Join(all...)
 	}
 	n.Bridge.Close()
-	// The pairs go with the namespaces of their far ends, but later: their names must be free for the next network.
-	links, err := netlink.LinkList()
-	all = append(all, err)
-	for _, l := range links {
-		if strings.HasPrefix(l.Attrs().Name, "lab") {
+	return errors.Join(append(all, removeLinks())...)
+}
+
+// removeTries is how often cards are looked for: a list of them can be short of some while others go.
+const removeTries = 10
+
+// removeLinks removes the bridge and the cards on it. The pairs go with the namespaces of their far ends, but later: their names must be
+// free for the next network.
+func removeLinks() error {
+	var bad error
+	for range removeTries {
+		links, err := netlink.LinkList()
+		if err != nil {
+			bad = err
+			continue
+		}
+		left := false
+		for _, l := range links {
+			if !strings.HasPrefix(l.Attrs().Name, "lab") {
+				continue
+			}
+			left = true
 			if err := netlink.LinkDel(l); err != nil && !errors.As(err, &netlink.LinkNotFoundError{}) && !gone(err) {
-				all = append(all, fmt.Errorf("remove %s: %w", l.Attrs().Name, err))
+				bad = fmt.Errorf("remove %s: %w", l.Attrs().Name, err)
 			}
 		}
+		if !left {
+			return nil
+		}
 	}
-	return errors.Join(all...)
+	return errors.Join(errors.New("cards of the network are left"), bad)
 }
 
 // command runs a command whose words have no spaces.
