@@ -16,6 +16,10 @@ const (
 	// MaxPerAddress is how many of them one address may have. Firmware has one, and a few that it gave up; but a server that was frozen
 	// finds all the requests that a machine has repeated meanwhile, GRUB 44 in a minute, and must still serve the next one.
 	MaxPerAddress = 128
+	// maxBlock is the largest block that is agreed to: with its four bytes of TFTP and the headers of UDP and IPv4 it fills a frame of 1,500
+	// bytes. Larger ones come in fragments, which much firmware cannot put together. The library leaves its own four bytes out of
+	// the sum, and would agree to more where this server's card takes large frames and the machine's does not.
+	maxBlock = 1500 - 20 - 8 - 4
 	// receiveBuffer is what the system keeps of requests that have not been read, in bytes: some thousands.
 	receiveBuffer = 4 << 20
 	// timeout is how long an acknowledgement may take. It is short because a lost block costs it whole, and a

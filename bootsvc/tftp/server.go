@@ -82,6 +82,7 @@ func New(c Config) (*Server, error) {
 		places: make(chan struct{}, MaxTransfers), waiting: make(chan struct{}, maxWaiting),
 	}
 	s.service = tftp.NewServer(s.read, refuseWrite)
+	s.service.SetBlockSize(maxBlock)
 	s.service.SetTimeout(timeout)
 	s.service.SetRetries(retries)
 	s.service.SetBackoff(s.backoff)
