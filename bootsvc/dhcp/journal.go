@@ -72,6 +72,7 @@ func cutBytes(b []byte, most int) []byte { return b[:min(len(b), most)] }
 func readJournal(r io.Reader) (all []lease, bad int, err error) {
 	s := bufio.NewScanner(io.LimitReader(r, maxRecords*maxRecord))
 	s.Buffer(make([]byte, 0, maxRecord), maxRecord)
+	s.Split(recordLines)
 	for s.Scan() {
 		l, err := parseRecord(s.Bytes())
 		if err != nil {
@@ -80,10 +81,16 @@ func readJournal(r io.Reader) (all []lease, bad int, err error) {
 		}
 		all = append(all, l)
 	}
-	if errors.Is(s.Err(), bufio.ErrTooLong) { // what follows cannot be told apart from the damage
-		return all, bad + 1, nil
-	}
 	return all, bad, s.Err()
+}
+
+// recordLines cuts lines, and what is too long for a record into pieces that are none: behind a block of zeros, as a crash leaves them,
+// the records go on with the next line.
+func recordLines(data []byte, end bool) (n int, line []byte, err error) {
+	if n, line, err = bufio.ScanLines(data, end); n == 0 && len(data) >= maxRecord {
+		return len(data), data, nil
+	}
+	return n, line, err
 }
 
 // journal is the open file. It belongs to one goroutine.
@@ -142,6 +149,7 @@ func (j *journal) flush() error {
 	j.buffer = j.buffer[:copy(j.buffer, j.buffer[n:])]
 	if err == nil {
 		err = j.file.Sync()
+		j.short = j.short || err != nil // what did not reach the disk is not in the buffer any more
 	}
 	if err != nil {
 		return fmt.Errorf("leases: write %s: %w", j.path, err)

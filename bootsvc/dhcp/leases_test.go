@@ -334,6 +334,46 @@ func TestTheJournalSurvivesEveryTruncationAndDamage(t *testing.T) {
 	}
 }
 
+// A crash of the machine leaves blocks of zeros, which are longer than a record: what was stored before and behind them counts.
+func TestAZeroedBlockCostsOnlyTheRecordsInIt(t *testing.T) {
+	b := newBook(t, testConfig(t, "192.0.2.10", "192.0.2.99"))
+	for i := range 90 {
+		b.lease(t, i, start)
+	}
+	var file []byte
+	for _, l := range b.kept {
+		file = appendRecord(file, l)
+	}
+	for _, size := range []int{maxRecord - 1, maxRecord, maxRecord + 1, 4096} {
+		damaged := slices.Clone(file)
+		clear(damaged[1000 : 1000+size])
+		length := len(file) / len(b.kept)
+		got, bad, err := readJournal(bytes.NewReader(damaged))
+		if err != nil || bad == 0 || len(got) < len(b.kept)-size/length-2 || got[len(got)-1] != b.kept[len(b.kept)-1] {
+			t.Errorf("%d bytes are zero: %d of %d records, %d bad, %v", size, len(got), len(b.kept), bad, err)
+		}
+	}
+}
+
+// A disk that takes bytes and then says that they are not on it has perhaps lost them: they are stored again.
+func TestLeasesThatDidNotReachTheDiskAreStoredAgain(t *testing.T) {
+	r, w, err := os.Pipe() // takes bytes, and cannot be synced
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	c := testConfig(t, "192.0.2.10", "192.0.2.12")
+	s := &Service{log: zap.NewNop(), journal: &journal{path: filepath.Join(t.TempDir(), "leases"), file: w}}
+	s.core = newCore(c, &fakeDirectory{}, func(l lease) { s.journal.add(l) })
+	s.core.leases.renew(question{mac: macOf(1), subnet: &s.core.cfg.Subnets[0], wanted: at("192.0.2.10")}, start)
+	s.flush(start)
+	s.Close() // before it is time to try again
+	b, err := os.ReadFile(s.journal.path)
+	if all, bad, _ := readJournal(bytes.NewReader(b)); err != nil || bad > 0 || len(all) != 1 || all[0].Addr != at("192.0.2.10") {
+		t.Errorf("stored are %+v, %d bad, %v", all, bad, err)
+	}
+}
+
 func TestLeasesOutliveTheServiceAndTheFileDoesNotGrowForEver(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "leases")
 	c := testConfig(t, "192.0.2.10", "192.0.2.29")

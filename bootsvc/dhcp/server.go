@@ -330,7 +330,7 @@ func (s *Service) Close() {
 	s.closing.Do(func() {
 		s.closeSockets()
 		if s.journal != nil {
-			if err := s.journal.close(); err != nil {
+			if err := errors.Join(s.store(), s.journal.close()); err != nil {
 				s.log.Error("leases are not stored", zap.Error(err))
 			}
 		}
