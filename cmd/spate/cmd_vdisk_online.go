@@ -76,7 +76,7 @@ func remark(d farm.VDiskInfo, r farm.ReplicaInfo) string {
 	var words []string
 	source := "a server whose copy is sound"
 	if i := slices.IndexFunc(d.Copies, func(o farm.ReplicaInfo) bool {
-		return o.Live && o.Version == r.Version && o.Server != r.Server && o.State == identical && o.Fenced == 0
+		return o.Live && o.Version == r.Version && o.Server != r.Server && o.State == identical && o.Fenced == 0 && o.BootProblem == ""
 	}); i >= 0 {
 		source = d.Copies[i].Server
 	}
@@ -89,6 +89,9 @@ func remark(d farm.VDiskInfo, r farm.ReplicaInfo) string {
 	if r.Fenced > 0 {
 		words = append(words, fmt.Sprintf("%s damaged and taken from other servers; there: spate vdisk verify %s@%d --store DIR lists them; then copy the file of %s there",
 			count(r.Fenced, "block"), d.Name, r.Version, source))
+	}
+	if r.BootProblem != "" {
+		words = append(words, strings.TrimPrefix(r.BootProblem, fmt.Sprintf("%s version %d ", d.Name, r.Version))) // which stands before it
 	}
 	if len(words) > 0 && !r.Live {
 		words = append(words, "as it last told; it is not alive now")

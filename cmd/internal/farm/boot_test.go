@@ -1,6 +1,7 @@
 package farm
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -236,6 +237,41 @@ func TestAnOpenFarmBootsWhatItsFolderHolds(t *testing.T) {
 	store.Scan()
 	if _, err := d.Open("tiny", 0, "", bootsvc.Kernel); err == nil || !strings.Contains(err.Error(), "lab-a does not hold vDisk tiny version 0; no other server that is alive has it") {
 		t.Errorf("a file that is gone: %v", err)
+	}
+}
+
+// A boot file that is damaged is told as that, and not as a piece of the disk that other servers are asked for.
+func TestADamagedBootFileIsNoDamagedBlock(t *testing.T) {
+	dir := t.TempDir()
+	bootableFile(t, dir, "a kernel")
+	path := filepath.Join(dir, vdisk.FileName("tiny", 0))
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[bytes.Index(b, []byte("a kernel"))]++
+	if err := os.WriteFile(path, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	store := vdisk.NewStore(OpenStore, dir, vdisk.StoreOptions{})
+	t.Cleanup(store.Close)
+	store.Scan()
+	f, err := New(Options{Name: "lab-a", Config: OpenConfig(), Stores: []*vdisk.Store{store}, Boot: netip.MustParseAddrPort("192.0.2.11:6980")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	f.Refresh()
+	if _, err := f.Directory().Open("tiny", 0, "", bootsvc.Kernel); err == nil {
+		t.Fatal("a damaged kernel is given out")
+	}
+	f.Refresh()
+	list, err := f.VDisks(t.Context())
+	if err != nil || len(list.VDisks) != 1 || len(list.VDisks[0].Copies) != 1 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	if c := list.VDisks[0].Copies[0]; c.Fenced != 0 || !strings.Contains(c.BootProblem, "tiny version 0 cannot be booted from here, its kernel is damaged") {
+		t.Errorf("%+v", c)
 	}
 }
 

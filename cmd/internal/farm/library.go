@@ -204,7 +204,7 @@ func replicaOf(store string, r vdisk.Replica) Replica {
 		CommandLine: r.Boot.CommandLine, Problem: r.Boot.Problem,
 	}
 	for _, d := range r.Damage {
-		if d.Fenced {
+		if d.Fenced && !d.Boot { // of boot files Boot tells
 			one.Fenced++
 		}
 	}

@@ -78,7 +78,7 @@ func (f *Farm) VDisks(context.Context) (VDiskList, error) {
 				if s := h.compare(n, want); !known || s != loadbalance.Identical {
 					state = lacks(s, r)
 				}
-				one.Copies = append(one.Copies, ReplicaInfo{h.server, n, r.Root, state, r.Fenced, h.live})
+				one.Copies = append(one.Copies, ReplicaInfo{h.server, n, r.Root, state, r.Fenced, r.Boot.Problem, h.live})
 			}
 		}
 		list.VDisks = append(list.VDisks, one)

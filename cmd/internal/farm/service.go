@@ -124,8 +124,11 @@ type ReplicaInfo struct {
 	Version uint32 `json:"version"`
 	Root    Digest `json:"root"`
 	// State is "identical", or in which way the copy differs from the one that counts.
-	State  string `json:"state"`
-	Fenced int    `json:"fenced,omitempty"`
+	State string `json:"state"`
+	// Fenced is the number of damaged chunks and pages, which other servers are asked for.
+	Fenced int `json:"fenced,omitempty"`
+	// BootProblem says why no machine is booted from this copy, and what to do; empty when nothing is known to be wrong.
+	BootProblem string `json:"boot_problem,omitempty"`
 	// Live tells whether the server is alive; what a dead one holds is what it last told.
 	Live bool `json:"live"`
 }
