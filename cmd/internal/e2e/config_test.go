@@ -61,3 +61,16 @@ func TestAMachineBootsWithAnOverlayAsItsRoot(t *testing.T) {
 	m.WaitLine("reboot: Power down", toSystem)
 	m.WaitEnd(toSystem)
 }
+
+// Of two cards that both reach the servers the one that PXE used gets the address, though the kernel finds the other one first.
+func TestTheDiskComesOverTheCardThatPXEUsed(t *testing.T) {
+	l, _ := withFarm(t, vmlab.FarmOptions{})
+	m := l.Boot(vmlab.Hardware{Second: true})
+	settles(t, m)
+	if out := m.MustRun("ls -d /sys/class/net/*/device | wc -l", seconds); out != "2" {
+		t.Errorf("the system has %s cards", out)
+	}
+	if out := m.MustRun("for c in $(ip -4 -o addr show scope global | tr -s ' ' | cut -d' ' -f2); do cat /sys/class/net/$c/address; done", seconds); out != m.MAC {
+		t.Errorf("%s have addresses, PXE used %s", out, m.MAC)
+	}
+}

@@ -42,6 +42,8 @@ type Hardware struct {
 	Translations int
 	// ROM leaves iPXE in the card, where QEMU puts it; UEFI firmware uses its own driver then only if there is none.
 	ROM bool
+	// Second adds another card, which the machine's system finds first and its firmware cannot use.
+	Second bool
 	// NoRandom takes the random number generator out of a machine with a BIOS. Virtual machines have one, or one in their CPU,
 	// which the standard model of QEMU's emulation lacks.
 	NoRandom bool
@@ -87,6 +89,15 @@ func (n *Network) BootOn(ctx context.Context, tap *Tap, h Hardware) (*Machine, e
 	if err != nil {
 		return nil, err
 	}
+	if h.Second {
+		more, err := n.tap()
+		if err != nil {
+			return nil, err
+		}
+		// Cards are found in the order in which QEMU is told of them. Without a ROM firmware has no driver for it.
+		args = append([]string{"-netdev", "tap,id=n1,ifname=" + more.Name + ",script=no,downscript=no",
+			"-device", "virtio-net-pci,netdev=n1,romfile=,mac=" + MAC(secondCards+number)}, args...)
+	}
 	if m.leave, err = vmtest.Place(ctx); err != nil {
 		return nil, err
 	}
@@ -100,6 +111,9 @@ func (n *Network) BootOn(ctx context.Context, tap *Tap, h Hardware) (*Machine, e
 
 // MAC is the address of the machine of a network that is switched on as the first, second, …
 func MAC(number int) string { return fmt.Sprintf("52:54:00:77:00:%02x", number) }
+
+// secondCards is where the numbers of second cards begin.
+const secondCards = 128
 
 // Cable makes a network cable for BootOn.
 func (n *Network) Cable() (*Tap, error) { return n.tap() }
