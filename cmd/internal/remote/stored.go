@@ -42,7 +42,8 @@ type stored struct {
 	recent   list[*segment]
 	open     *segment // is being filled; stands in recent
 	byChunk  table[*item]
-	free     *item
+	free     *item  // those that were used and are not
+	fresh    []item // those that were never used: memory that nobody has touched
 	evicted  func(*item) // told what goes
 }
 
@@ -55,17 +56,15 @@ func (c *stored) init(bytes int64, chunk int, evicted func(*item)) error {
 	}
 	most := size / max(leastCharge, chunk/8)
 	c.memory, c.segments, c.evicted = m, make([]segment, n), evicted
-	items, places := make([]item, n*most), make([]*item, n*most)
-	for i := range items {
-		items[i].next, c.free = c.free, &items[i]
-	}
+	c.fresh = make([]item, n*most)
+	places := make([]*item, n*most)
 	for i := range c.segments {
 		s := &c.segments[i]
 		s.bytes = m.bytes[i*size : (i+1)*size : (i+1)*size]
 		s.items = places[i*most : i*most : (i+1)*most]
 		c.unused.pushBack(s)
 	}
-	c.byChunk.reserve(len(items))
+	c.byChunk.reserve(len(c.fresh))
 	return nil
 }
 
@@ -138,7 +137,11 @@ func (c *stored) publish(s *segment, off int, chunk int64, e tree.Entry, ahead b
 		return // somebody else was faster; the room is lost until the segment is evicted
 	}
 	i := c.free
-	c.free = i.next
+	if i == nil {
+		i, c.fresh = &c.fresh[0], c.fresh[1:]
+	} else {
+		c.free = i.next
+	}
 	*i = item{entry: e, chunk: chunk, seg: s, off: off, ahead: ahead}
 	s.items = append(s.items, i)
 	c.byChunk.put(objectKey(0, chunk), i)
