@@ -42,8 +42,8 @@ type stored struct {
 	recent   list[*segment]
 	open     *segment // is being filled; stands in recent
 	byChunk  table[*item]
-	free     *item  // those that were used and are not
-	fresh    []item // those that were never used: memory that nobody has touched
+	free     *item       // those that were used and are not
+	fresh    []item      // those that were never used: memory that nobody has touched
 	evicted  func(*item) // told what goes
 }
 
