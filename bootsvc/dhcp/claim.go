@@ -142,27 +142,28 @@ func (l *leases) release(mac bootsvc.MAC, a netip.Addr, now time.Time) answer {
 	return silent("it gives back %s", a)
 }
 
-// decline puts an address into quarantine that the machine was given and found in use. ours tells that we gave it.
+// decline puts an address into quarantine that the machine was given and found in use.
 func (l *leases) decline(mac bootsvc.MAC, a netip.Addr, now time.Time) answer {
 	o := l.byAddr[a]
 	if o == nil || o.MAC != mac || o.State == stateDeclined {
 		return silent("it declines %s, which it was not given", a)
 	}
-	l.isolate(a, mac, now)
+	l.isolate(a, bootsvc.MAC{}, now)
 	no := silent("it declines %s, because another machine uses it; the address is left alone for %v: look for a machine with a fixed address in the pool, or a second DHCP server", a, quarantine)
 	no.problem = true
 	return no
 }
 
-// conflict is told when somebody answers for an address that is about to be offered to mac.
-func (l *leases) conflict(mac bootsvc.MAC, a netip.Addr, user bootsvc.MAC, now time.Time) string {
-	l.isolate(a, mac, now)
+// conflict is told when user answers for an address that is about to be offered to another machine. It may have it from another server of
+// the farm, of a time when this one was down: if it wants to keep the address, it may.
+func (l *leases) conflict(a netip.Addr, user bootsvc.MAC, now time.Time) string {
+	l.isolate(a, user, now)
 	return fmt.Sprintf("%s is used by %s, which did not get it from here; it is left alone for %v: look for a fixed address in the pool, or a second DHCP server", a, user, quarantine)
 }
 
-// isolate leaves an address alone for a while. At most half of what can be given stays in quarantine, so that a machine that
-// declines everything does not take the pool from all others.
-func (l *leases) isolate(a netip.Addr, mac bootsvc.MAC, now time.Time) {
+// isolate leaves an address alone for a while; user has it, 0 where that is not known. At most half of what can be given stays in
+// quarantine, so that a machine that declines everything does not take the pool from all others.
+func (l *leases) isolate(a netip.Addr, user bootsvc.MAC, now time.Time) {
 	total := uint64(0)
 	for i := range l.cfg.Subnets {
 		for _, p := range l.cfg.Subnets[i].Pools {
@@ -178,7 +179,7 @@ func (l *leases) isolate(a netip.Addr, mac bootsvc.MAC, now time.Time) {
 		}
 		l.drop(oldest)
 	}
-	n := lease{Addr: a, MAC: mac, State: stateDeclined, Until: now.Add(quarantine)}
+	n := lease{Addr: a, MAC: user, State: stateDeclined, Until: now.Add(quarantine)}
 	l.put(n)
 	l.keep(n)
 }

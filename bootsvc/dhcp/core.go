@@ -185,7 +185,7 @@ func (c *core) tick(now time.Time) time.Time {
 			c.finish(now, p.ask, p.entry, p.answer, p.tries)
 			continue
 		}
-		c.note(now, p.ask.MAC, true, "%s", c.leases.conflict(p.ask.MAC, p.answer.addr, user, now))
+		c.note(now, p.ask.MAC, true, "%s", c.leases.conflict(p.answer.addr, user, now))
 		if p.tries+1 < arpTries {
 			c.finish(now, p.ask, p.entry, c.lookUp(now, p.ask, p.entry), p.tries+1)
 		}

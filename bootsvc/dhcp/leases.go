@@ -18,7 +18,7 @@ const (
 	stateHeld     state = "held"     // given by us
 	stateNoted    state = "noted"    // given by another server of the farm, as the machine's own REQUEST told
 	stateReleased state = "released" // given back; kept in mind, so that the machine gets it again
-	stateDeclined state = "declined" // somebody else uses it; MAC is who found out
+	stateDeclined state = "declined" // somebody uses it who did not get it from here; MAC is who, 0 where ARP has not told
 )
 
 // lease is an address and the machine that it belongs to.
@@ -149,7 +149,7 @@ func (l *leases) begin() {
 // can tells whether a machine may have an address as far as we know.
 func (l *leases) can(q question, a netip.Addr, now time.Time) bool {
 	o := l.byAddr[a]
-	return q.subnet.usable(a, l.cfg.Addr) && (a == q.reserved || !l.reserved[a]) && (o == nil || !o.live(now) || o.MAC == q.mac && o.State != stateDeclined)
+	return q.subnet.usable(a, l.cfg.Addr) && (a == q.reserved || !l.reserved[a]) && (o == nil || !o.live(now) || o.MAC == q.mac)
 }
 
 // free is can, with the reason why not.
@@ -159,12 +159,12 @@ func (l *leases) free(q question, a netip.Addr, now time.Time) (string, bool) {
 		return fmt.Sprintf("%s is no address of a machine in %s", a, q.subnet.Network), false
 	case a != q.reserved && l.reserved[a]:
 		return fmt.Sprintf("%s is reserved for another device", a), false
-	case o != nil && o.State == stateDeclined && o.live(now):
-		return fmt.Sprintf("%s is used by a machine that did not get it from here", a), false
-	case o != nil && o.MAC != q.mac && o.live(now):
-		return fmt.Sprintf("%s belongs to %s", a, o.MAC), false
-	default:
+	case o == nil || !o.live(now) || o.MAC == q.mac:
 		return "", true
+	case o.State == stateDeclined:
+		return fmt.Sprintf("%s is used by a machine that did not get it from here", a), false
+	default:
+		return fmt.Sprintf("%s belongs to %s", a, o.MAC), false
 	}
 }
 
@@ -214,7 +214,7 @@ func (l *leases) offer(q question, now time.Time) answer {
 // nothing; an older lease on another address is given up.
 func (l *leases) promise(q question, a netip.Addr, hold, now time.Time, why string) answer {
 	o := l.byAddr[a]
-	mine := o != nil && o.MAC == q.mac && o.live(now)
+	mine := o != nil && o.MAC == q.mac && o.State != stateDeclined && o.live(now)
 	if !mine {
 		l.put(lease{Addr: a, MAC: q.mac, State: stateOffered, Until: hold})
 	} else if o.State == stateOffered {

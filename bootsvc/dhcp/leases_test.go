@@ -155,7 +155,7 @@ func TestAReservationIsForItsDeviceAloneAndComesBeforeThePool(t *testing.T) {
 		t.Errorf("its owner gets %+v", a)
 	}
 	// A reservation that somebody sits on: the device boots all the same, and it is told.
-	b.conflict(q.mac, q.reserved, macOf(9), start)
+	b.conflict(q.reserved, macOf(9), start)
 	b.release(macOf(1), at("192.0.2.11"), start)
 	if o := b.offer(q, start); o.addr != at("192.0.2.11") || !o.problem {
 		t.Errorf("with its address in use: %+v", o)
@@ -269,6 +269,34 @@ func TestWhatAServerHasHeardOfAnothersShareTakesNoAddressFromAMachine(t *testing
 	own := b.lease(t, 3, later)
 	if r := b.renew(b.q(4, own.String()), later); r.verdict != verdictRefuse {
 		t.Errorf("an address of the own share: %+v", r)
+	}
+}
+
+// A server that was down while the other one renewed an address of its share believes the lease to have ended, and is about to offer the
+// address. The machine answers by ARP, and when the other server dies it asks this one: it must not lose the address.
+func TestAMachineThatWasFoundByARPKeepsItsAddress(t *testing.T) {
+	c := testConfig(t, "192.0.2.10", "192.0.2.29")
+	c.Share = Share{0, 2}
+	b := newBook(t, c)
+	a := b.lease(t, 1, start)
+	ended := start.Add(2 * time.Hour)
+	b.conflict(a, macOf(1), ended)
+	if o := b.offer(b.q(2, a.String()), ended); o.addr == a {
+		t.Errorf("the address is offered to another machine: %+v", o)
+	}
+	if r := b.renew(b.q(2, a.String()), ended); r.verdict != verdictRefuse {
+		t.Errorf("another machine wants to keep it: %+v", r)
+	}
+	if r := b.renew(b.q(1, a.String()), ended.Add(time.Minute)); r.verdict != verdictGive {
+		t.Errorf("the machine that has it wants to keep it: %+v", r)
+	}
+	if l := b.byAddr[a]; l.State != stateHeld || b.bad != 0 {
+		t.Errorf("%+v, %d in quarantine", l, b.bad)
+	}
+	// One that declines an address does not know who has it, and asks for it again at most by mistake.
+	b.decline(macOf(1), a, ended.Add(time.Minute))
+	if r := b.renew(b.q(1, a.String()), ended.Add(2*time.Minute)); r.verdict != verdictRefuse {
+		t.Errorf("the machine that has declined it: %+v", r)
 	}
 }
 
