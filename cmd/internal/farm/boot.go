@@ -55,6 +55,10 @@ func (v view) boot(mac MAC, facts bootFacts) bootsvc.Entry {
 		e.Why = "the farm file denies it"
 	case o.device.Boot.Way == BootLocal:
 		e.Local, e.Why = true, fmt.Sprintf("the farm file says that %s boots its own disk", o.device.Name)
+	case o.collection.PSKFile != "":
+		e.Refusal = fmt.Sprintf("Collection %s has a pre-shared key (psk_file), which a machine that boots over the network cannot be given; an administrator can assign device %s to a collection without one.",
+			e.Collection, o.device.Name)
+		e.Why = "no server would take its log-in"
 	default:
 		v.choose(&e, o, facts)
 	}
