@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -17,12 +18,22 @@ import (
 	"github.com/spate-project/spate/bootsvc/probe"
 )
 
-// anyMachine is a directory in which each machine boots.
-type anyMachine struct{ bootsvc.Directory }
+// anyMachine is a directory in which each machine boots. It counts the machines that ask for an address, and those that take one.
+type anyMachine struct {
+	bootsvc.Directory
+	asked, taken *atomic.Int32
+}
 
 func (anyMachine) Boot(bootsvc.Client) bootsvc.Entry { return bootsvc.Entry{} }
 func (anyMachine) Farm() bootsvc.Farm                { return bootsvc.Farm{} }
-func (anyMachine) Note(bootsvc.Event)                {}
+func (m anyMachine) Note(e bootsvc.Event) {
+	switch {
+	case strings.Contains(e.Text, "asks for an address"):
+		m.asked.Add(1)
+	case strings.Contains(e.Text, "takes an address"):
+		m.taken.Add(1)
+	}
+}
 
 // pxe runs spated pxe-check and gives what it prints, and its exit status.
 func pxe(args ...string) (string, int) {
@@ -92,10 +103,11 @@ func TestPXECheckTellsWhoWinsAndEndsWithItsStatus(t *testing.T) {
 		t.Errorf("status %d: %s", status, out)
 	}
 	addr := netip.MustParseAddr("192.0.2.1")
+	all := anyMachine{asked: new(atomic.Int32), taken: new(atomic.Int32)}
 	s, err := dhcp.New(dhcp.Config{
 		Mode: dhcp.ModeServer, Interface: "v0", Addr: addr, Server: bootsvc.Server{Addr: addr, HTTP: 6980},
 		Subnets: []dhcp.Subnet{{Network: netip.MustParsePrefix("192.0.2.0/24"), Pools: []dhcp.Range{{First: netip.MustParseAddr("192.0.2.50"), Last: netip.MustParseAddr("192.0.2.99")}}}},
-	}, anyMachine{}, nil)
+	}, all, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,4 +132,7 @@ func TestPXECheckTellsWhoWinsAndEndsWithItsStatus(t *testing.T) {
 	}
 	cancel()
 	<-ended
+	if asked, taken := all.asked.Load(), all.taken.Load(); asked < int32(len(probe.Kinds)) || taken != 0 {
+		t.Errorf("%d questions, %d addresses taken", asked, taken)
+	}
 }
