@@ -66,9 +66,9 @@ func (c *core) receive(now time.Time, in packet) {
 	if no != nil && no.hush {
 		return
 	}
-	if first, ok := c.limits.allow(now, a.MAC); !ok {
-		if first {
-			c.note(now, a.MAC, true, "%s sends more than %d packets a second; the rest is not looked at", a.MAC, perMAC)
+	if whose, why, ok := c.limits.allow(now, a.MAC); !ok {
+		if why != "" {
+			c.note(now, whose, true, "%s; the rest is not looked at", why)
 		}
 		return
 	}
@@ -271,17 +271,27 @@ func (c *core) tell(now time.Time, e bootsvc.Event) {
 type limiter struct {
 	second time.Time
 	count  map[bootsvc.MAC]int
+	full   bool // and it was told
 }
 
-// allow counts a packet; first tells that it is the first one too many.
-func (l *limiter) allow(now time.Time, mac bootsvc.MAC) (first, ok bool) {
+// allow counts a packet. For the first one too many of a second it says why, and of which machine that is to be told; of none where it
+// concerns all.
+func (l *limiter) allow(now time.Time, mac bootsvc.MAC) (whose bootsvc.MAC, why string, ok bool) {
 	if l.count == nil || now.Sub(l.second) >= time.Second || now.Before(l.second) {
-		l.second, l.count = now, map[bootsvc.MAC]int{}
+		*l = limiter{second: now, count: map[bootsvc.MAC]int{}}
 	}
 	n, known := l.count[mac]
-	if !known && len(l.count) >= maxMACs {
-		return false, false
+	switch {
+	case known || len(l.count) < maxMACs:
+		l.count[mac] = n + 1
+		if n == perMAC {
+			return mac, fmt.Sprintf("%s sends more than %d packets a second", mac, perMAC), false
+		}
+		return mac, "", n < perMAC
+	case l.full:
+		return whose, "", false
+	default:
+		l.full = true
+		return whose, fmt.Sprintf("more than %d machines ask in one second, or somebody who invents MAC addresses", maxMACs), false
 	}
-	l.count[mac] = n + 1
-	return n == perMAC, n < perMAC
 }

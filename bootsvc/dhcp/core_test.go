@@ -269,8 +269,11 @@ func TestAFloodOfPacketsThatAreRefusedIsNotToldPacketByPacket(t *testing.T) {
 			p.ClientHWAddr = net.HardwareAddr{2, 0, 1, byte(i >> 16), byte(i >> 8), byte(i)}
 		}), broadcast: true})
 	}
-	if len(d.events) > maxMACs {
-		t.Errorf("told %d times", len(d.events))
+	if len(d.events) != maxMACs+1 {
+		t.Fatalf("told %d times", len(d.events))
+	}
+	if last := d.events[maxMACs]; last.MAC != (bootsvc.MAC{}) || !last.Problem || !strings.Contains(last.Text, "more than 16384 machines ask in one second") {
+		t.Errorf("of those that are not looked at is told %+v", last)
 	}
 }
 

@@ -46,9 +46,10 @@ const (
 	// maxPacket is the largest packet that is read.
 	maxPacket = 2048
 	// inbox is how many packets may wait for the loop; more are dropped and the clients ask again. Up to batch of
-	// them share one sync of the journal.
-	inbox = 4096
-	batch = 256
+	// them share one sync of the journal. dropsAgain is the least time between two lines about what was dropped.
+	inbox      = 4096
+	batch      = 256
+	dropsAgain = 10 * time.Second
 	// maxRecords and maxRecord bound the journal when it is read: records, and bytes of one.
 	maxRecords = 1 << 20
 	maxRecord  = 512

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -31,6 +32,8 @@ type Service struct {
 	journal    *journal
 	core       *core
 	storeNext  time.Time // before it a disk that took no leases is not tried again
+	dropped    atomic.Uint64
+	dropsNext  time.Time // before it nothing is said of what was dropped
 
 	closing sync.Once
 }
@@ -144,9 +147,9 @@ func (s *Service) Run(ctx context.Context) error {
 			}
 		})
 	}
-	start(func(to chan<- event) error { return readUDP(s.main, false, to) })
+	start(func(to chan<- event) error { return s.readUDP(s.main, false, to) })
 	if s.boot != nil {
-		start(func(to chan<- event) error { return readUDP(s.boot, true, to) })
+		start(func(to chan<- event) error { return s.readUDP(s.boot, true, to) })
 	}
 	start(s.readRaw)
 	defer readers.Wait()
@@ -186,7 +189,7 @@ func (s *Service) drain() error {
 		if c == nil {
 			continue
 		}
-		for {
+		for range inbox { // a flood does not end
 			if err := c.SetReadDeadline(time.Now().Add(time.Millisecond)); err != nil {
 				return err
 			}
@@ -201,14 +204,14 @@ func (s *Service) drain() error {
 	return nil
 }
 
-func readUDP(c *link.Conn, boot bool, to chan<- event) error {
+func (s *Service) readUDP(c *link.Conn, boot bool, to chan<- event) error {
 	b := make([]byte, maxPacket)
 	for {
 		n, from, broadcast, err := c.ReadFrom(b)
 		if err != nil {
 			return err
 		}
-		put(to, event{packet: packet{bytes: slices.Clone(b[:n]), from: from, broadcast: broadcast, boot: boot}})
+		s.put(to, event{packet: packet{bytes: slices.Clone(b[:n]), from: from, broadcast: broadcast, boot: boot}})
 	}
 }
 
@@ -220,18 +223,30 @@ func (s *Service) readRaw(to chan<- event) error {
 			return err
 		}
 		if c, ok := link.ParseClaim(b[:n]); ok {
-			put(to, event{claim: c})
+			s.put(to, event{claim: c})
 		} else if d, ok := link.ParseDatagram(b[:n]); ok && d.SrcMAC != s.raw.MAC() {
-			put(to, event{reply: slices.Clone(d.Payload)})
+			s.put(to, event{reply: slices.Clone(d.Payload)})
 		}
 	}
 }
 
 // put hands an event over, or drops it when too many wait: whoever asks asks again.
-func put(to chan<- event, e event) {
+func (s *Service) put(to chan<- event, e event) {
 	select {
 	case to <- e:
 	default:
+		s.dropped.Add(1)
+	}
+}
+
+// tellDrops says now and then how much was dropped.
+func (s *Service) tellDrops(now time.Time) {
+	if now.Before(s.dropsNext) {
+		return
+	}
+	if n := s.dropped.Swap(0); n > 0 {
+		s.dropsNext = now.Add(dropsAgain)
+		s.log.Warn("packets came faster than they could be answered, and some were dropped; machines ask again, but a disk that takes long for the leases slows all of them", zap.Uint64("packets", n))
 	}
 }
 
@@ -254,6 +269,7 @@ func (s *Service) loop(ctx context.Context, events <-chan event) error {
 			timer.Reset(time.Until(next))
 		}
 		s.flush(time.Now())
+		s.tellDrops(time.Now())
 	}
 }
 
