@@ -197,6 +197,7 @@ func TestOnARealNetwork(t *testing.T) {
 	c.Interface, c.LeaseFile = "s0", filepath.Join(t.TempDir(), "leases")
 	t.Run("a service that cannot serve says why", func(t *testing.T) { refusals(t, c) })
 	t.Run("other VLANs", otherVLANs)
+	t.Run("many at once", manyAtOnce)
 	t.Run("nobody answers", func(t *testing.T) {
 		if r := judge(t); r.Result != probe.Nothing || r.Verdicts[0].Text != "nobody answers" {
 			t.Errorf("%+v", r)
@@ -277,6 +278,37 @@ func otherVLANs(t *testing.T) {
 	}
 	if want := []string{"claim 2", "reply 2", "claim 3", "reply 3"}; !slices.Equal(heard, want) {
 		t.Errorf("heard %v, want %v", heard, want)
+	}
+}
+
+// manyAtOnce sends what the machines of a few rooms send in the second in which they are switched on, while nobody has the time to read it.
+func manyAtOnce(t *testing.T) {
+	const machines = 800
+	from, err := link.Listen("c0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.Close()
+	to, err := link.ListenUDP("s0", portServer, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer to.Close()
+	for i := range machines {
+		frame := link.Datagram{
+			SrcMAC: from.MAC(), DstMAC: link.Broadcast, Src: netip.MustParseAddrPort("0.0.0.0:68"), Dst: netip.MustParseAddrPort("255.255.255.255:67"),
+			Payload: probe.UEFI.Discover(macOf(i), [4]byte{}).ToBytes(),
+		}.Append(nil)
+		if err := from.Write(frame); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := make([]byte, 2048)
+	for i := range machines {
+		_ = to.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if _, _, _, err := to.ReadFrom(b); err != nil {
+			t.Fatalf("%d of %d were kept: %v", i, machines, err)
+		}
 	}
 }
 

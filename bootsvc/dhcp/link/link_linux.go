@@ -127,6 +127,10 @@ func (s *Socket) Close() error {
 // Conn is a UDP socket that is bound to one interface. It is safe for concurrent use.
 type Conn struct{ *net.UDPConn }
 
+// receiveBuffer is what the system keeps of packets that have not been read, in bytes: of some thousand machines. With what it gives by
+// default it is less than two hundred.
+const receiveBuffer = 4 << 20
+
 // ListenUDP binds a UDP port on an interface, for broadcasts too. shared lets other programs use the same port: good for a client's.
 func ListenUDP(iface string, port uint16, shared bool) (*Conn, error) {
 	control := func(_, _ string, raw syscall.RawConn) (err error) {
@@ -134,6 +138,8 @@ func ListenUDP(iface string, port uint16, shared bool) (*Conn, error) {
 			err = errors.Join(unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, iface),
 				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BROADCAST, 1),
 				unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_PKTINFO, 1))
+			// Not allowed is no mistake: whoever asks asks again.
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer)
 			if shared {
 				err = errors.Join(err, unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
 			}
