@@ -3,7 +3,9 @@
 package e2e
 
 import (
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/spate-project/spate/cmd/internal/vmlab"
 )
@@ -62,7 +64,8 @@ func TestAMachineBootsWithAnOverlayAsItsRoot(t *testing.T) {
 	m.WaitEnd(toSystem)
 }
 
-// Of two cards that both reach the servers the one that PXE used gets the address, though the kernel finds the other one first.
+// Of two cards that both reach the servers the one that PXE used gets the address, though the kernel finds the other one first. A
+// service of the system that configures all cards by DHCP, when it is started later, takes nothing away from the disk.
 func TestTheDiskComesOverTheCardThatPXEUsed(t *testing.T) {
 	l, _ := withFarm(t, vmlab.FarmOptions{})
 	m := l.Boot(vmlab.Hardware{Second: true})
@@ -73,4 +76,13 @@ func TestTheDiskComesOverTheCardThatPXEUsed(t *testing.T) {
 	if out := m.MustRun("for c in $(ip -4 -o addr show scope global | tr -s ' ' | cut -d' ' -f2); do cat /sys/class/net/$c/address; done", seconds); out != m.MAC {
 		t.Errorf("%s have addresses, PXE used %s", out, m.MAC)
 	}
+	remember(t, m)
+	out := m.MustRun(`printf '[Match]\nType=ether\n[Network]\nDHCP=yes\n' > /etc/systemd/network/50-all.network; systemctl start systemd-networkd; `+
+		`/lib/systemd/systemd-networkd-wait-online --any --timeout=20; networkctl --no-pager --no-legend list; systemctl is-active systemd-networkd`, time.Minute)
+	t.Log(out)
+	if !strings.HasSuffix(out, "\nactive") {
+		t.Error("the network service does not run")
+	}
+	fresh(t, m, 0)
+	check(t, m)
 }
