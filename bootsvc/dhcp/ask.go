@@ -113,7 +113,9 @@ const magicCookie = "\x63\x82\x53\x63"
 func (a *ask) setKind(c *Config, boot bool) *silence {
 	p := a.packet
 	requested, client := ip(p.RequestedIPAddress()), ip(p.ClientIPAddr)
-	overridden(a, p)
+	if c.Mode == ModeServer {
+		overridden(a, p)
+	}
 	switch t := p.MessageType(); t {
 	case dhcpv4.MessageTypeDiscover:
 		a.kind, a.wanted = kindDiscover, requested
@@ -157,7 +159,8 @@ func (a *ask) setKind(c *Config, boot bool) *silence {
 	return nil
 }
 
-// overridden takes the identity that a relay agent wants to see in place of ours (RFC 5107), so that renewals pass through it.
+// overridden takes the identity that a relay agent wants to see in place of ours (RFC 5107), so that renewals pass through it. Nobody renews
+// with a proxy, and firmware asks it at port 4011 under the name that it gives itself, where no agent listens.
 func overridden(a *ask, p *dhcpv4.DHCPv4) {
 	if r := p.RelayAgentInfo(); a.relay.IsValid() && r != nil {
 		if o := ip(r.Get(dhcpv4.ServerIdentifierOverrideSubOption)); o.IsValid() {

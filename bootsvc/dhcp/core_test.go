@@ -316,6 +316,22 @@ func TestBehindAnAgentThatStandsForTheServersOneOfThemAnswers(t *testing.T) {
 	}
 }
 
+// A proxy is asked once more, at port 4011 of the address by which it names itself: an agent that stands for it there answers nobody.
+func TestAProxyNamesItselfAlsoBehindAnAgentThatStandsForServers(t *testing.T) {
+	in := edit(t, captures(t)["ovmf-discover"], func(p *dhcpv4.DHCPv4) {
+		relayed(p)
+		p.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionRelayAgentInformation, []byte{11, 4, 10, 88, 0, 254}))
+	})
+	out, _ := deliver(t, captureConfig(t, ModeProxy), &fakeDirectory{}, packet{bytes: in})
+	if len(out) != 1 {
+		t.Fatalf("%d replies", len(out))
+	}
+	p, err := dhcpv4.FromBytes(out[0].bytes)
+	if err != nil || ip(p.ServerIdentifier()) != at("10.77.0.1") || out[0].to.addr.String() != "10.88.0.254:67" {
+		t.Errorf("%v, to %v: %s", err, out[0].to.addr, p.Summary())
+	}
+}
+
 // The client says how much it can take; what it can do without is left out.
 func TestAReplyIsNeverLongerThanItsClientCanTake(t *testing.T) {
 	cfg := captureConfig(t, ModeServer)
