@@ -20,6 +20,8 @@ func keep(args []string) (code int, ok bool) {
 	switch args[2] {
 	case keeper.RoleKeeper:
 		err = keeper.RunKeeper()
+	case keeper.RoleHeir:
+		err = keeper.RunHeir()
 	case keeper.RoleWorker:
 		err = worker.Run(context.Background())
 	}

@@ -12,8 +12,9 @@
 // block device; the machine sees a pause and no error. An upgrade is the same: a new binary, then a new worker.
 //
 // The keeper has no network and no device, reads nothing but messages of these two, and never ends by itself. If it is killed all the
-// same, a worker on which the machine runs goes on: it has all that it needs, and nobody to follow it. PID 1 starts another keeper
-// as long as nothing is mounted; a worker on which nothing runs makes room for that one's.
+// same, a worker on which the machine runs goes on: it has all that it needs, and starts another keeper, its own child, to which it
+// tells what the first one knew. As long as nothing is mounted, PID 1 does that; a worker on which nothing runs makes room for that
+// one's. What is between these, the last moments of a boot, is a gap: the worker goes on and says that nobody would follow it.
 //
 // # What keeps it alive
 //

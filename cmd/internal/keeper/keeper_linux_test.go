@@ -22,9 +22,12 @@ import (
 func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == Command {
 		var err error
-		if os.Args[2] == RoleKeeper {
+		switch os.Args[2] {
+		case RoleKeeper:
 			err = runKeeper(encloseStatic)
-		} else {
+		case RoleHeir:
+			err = RunHeir()
+		case RoleWorker:
 			err = scriptedWorker()
 		}
 		fmt.Fprintln(os.Stderr, err)
@@ -82,6 +85,9 @@ func scriptedWorker() error {
 	p, err := Join()
 	if err != nil {
 		return err
+	}
+	if p.Config.Line.VDisk == orphan {
+		return orphanedWorker(p)
 	}
 	var s scripted
 	if p.State != nil {
@@ -292,7 +298,8 @@ func TestALineThatNobodyTakesIsNotWaitedFor(t *testing.T) {
 	}
 	defer mine.Close()
 	defer theirs.Close()
-	p := &Post{link: mine}
+	p := &Post{}
+	p.link.Store(mine)
 	full := time.Now().Add(tellPatience)
 	for range 5000 {
 		p.Say(Line, strings.Repeat("all servers are silent ", 10))
@@ -311,6 +318,8 @@ func TestAWorkerWithoutAKeeperIsLeftAlone(t *testing.T) {
 	for name, content := range map[string]string{
 		"7/status": "Name:\tspate-target\nPid:\t7\nPPid:\t5\n", "5/cmdline": keeperName + "\x00keeper\x00keep\x00",
 		"8/status": "Name:\tspate-target\nPid:\t8\nPPid:\t1\n", "1/cmdline": "/sbin/init\x00",
+		"10/status": "Name:\tspate-target\nPid:\t10\nPPid:\t1\n", "11/status": "Name:\tspate-target\nPid:\t11\nPPid:\t10\n",
+		"11/cmdline": keeperName + "\x00keeper\x00heir\x00",
 	} {
 		if err := os.MkdirAll(filepath.Join(proc, filepath.Dir(name)), 0o700); err != nil {
 			t.Fatal(err)
@@ -319,8 +328,10 @@ func TestAWorkerWithoutAKeeperIsLeftAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if !hasKeeper(proc, 7) || hasKeeper(proc, 8) || hasKeeper(proc, 9) {
-		t.Error("7 has a keeper, 8 has none, 9 is not there:", hasKeeper(proc, 7), hasKeeper(proc, 8), hasKeeper(proc, 9))
+	for pid, want := range map[int]bool{7: true, 8: false, 9: false, 10: true} { // 9 is not there, 10 has started its keeper itself
+		if hasKeeper(proc, pid) != want {
+			t.Errorf("worker %d has a keeper is not %v", pid, want)
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ const (
 	Command    = "keeper"
 	RoleKeeper = "keep"
 	RoleWorker = "work"
+	RoleHeir   = "heir" // a keeper after one that has died
 )
 
 // A name that begins with @ tells systemd that the process serves the root file system.

@@ -18,6 +18,9 @@ func Start(Config) (*Keeper, error) { return nil, errLinux }
 // RunKeeper is for Linux.
 func RunKeeper() error { return errLinux }
 
+// RunHeir is for Linux.
+func RunHeir() error { return errLinux }
+
 // PID is the number of the keeper's process.
 func (k *Keeper) PID() int { return 0 }
 

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,8 +21,14 @@ type Post struct {
 	State json.RawMessage
 	// Data and Map are the memory of the write cache.
 	Data, Map *os.File
-	link      *link
+	link      atomic.Pointer[link]
 	sending   sync.Mutex // held by whoever waits until the keeper has room
+	keeper    int        // process of the keeper that has started us
+	heir      *exec.Cmd  // the keeper that we have started, or nil; belongs to NewKeeper
+
+	mu     sync.Mutex // guards what follows, which is what another keeper is told
+	kept   json.RawMessage
+	stages []Event
 }
 
 // Join begins the worker's process: it finds its keeper, and makes itself last as long as it can.
@@ -29,7 +37,11 @@ func Join() (*Post, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Post{link: l}
+	p := &Post{}
+	p.link.Store(l)
+	if p.keeper, err = l.peer(); err != nil {
+		return nil, err
+	}
 	if p.Data, err = above(dataFD, "write cache"); err != nil {
 		return nil, err
 	}
@@ -44,7 +56,7 @@ func Join() (*Post, error) {
 	if m, err = l.receive(context.Background()); err != nil {
 		return nil, fmt.Errorf("the keeper did not say what was before: %w", err)
 	}
-	p.State = m.State
+	p.State, p.kept = m.State, m.State
 	for _, bad := range protect(workerMemory) {
 		p.Say(Problem, "worker: "+bad.Error())
 	}
@@ -54,7 +66,7 @@ func Join() (*Post, error) {
 // Say tells a person a line. It never waits: a line for which there is no room, because the console takes none, is lost. Who
 // speaks may hold what the disk needs.
 func (p *Post) Say(kind Kind, text string) {
-	_ = p.link.sendNow(message{Event: &Event{Kind: kind, At: sinceBoot(), Text: text}})
+	_ = p.link.Load().sendNow(message{Event: &Event{Kind: kind, At: sinceBoot(), Text: text}})
 }
 
 // Log writes a line to the kernel's log, without the keeper. It may wait for a console.
@@ -73,6 +85,7 @@ func (p *Post) Ready(d Disk) { p.tell(Event{Kind: Ready, Disk: &d}) }
 
 func (p *Post) tell(e Event) Event {
 	e.At = sinceBoot()
+	p.note(e)
 	_ = p.send(message{Event: &e}, tellPatience) // what cannot be told must not stop the disk
 	return e
 }
@@ -80,8 +93,19 @@ func (p *Post) tell(e Event) Event {
 func (p *Post) send(m message, patience time.Duration) error {
 	p.sending.Lock()
 	defer p.sending.Unlock()
-	_ = p.link.conn.SetWriteDeadline(time.Now().Add(patience)) // fails on a closed socket only
-	return p.link.send(m)
+	l := p.link.Load()
+	_ = l.conn.SetWriteDeadline(time.Now().Add(patience)) // fails on a closed socket only
+	return l.send(m)
+}
+
+// note notes a stage for another keeper.
+func (p *Post) note(e Event) {
+	if e.Kind != Reached {
+		return
+	}
+	p.mu.Lock()
+	p.stages = append(p.stages, e)
+	p.mu.Unlock()
 }
 
 // Keep gives the keeper what a successor must know. When it returns without an error the successor will.
@@ -90,7 +114,13 @@ func (p *Post) Keep(state any) error {
 	if err != nil {
 		return err
 	}
-	return p.send(message{State: b}, keepPatience)
+	if err := p.send(message{State: b}, keepPatience); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.kept = b
+	p.mu.Unlock()
+	return nil
 }
 
 // keepPatience is how long Keep may take before it is an error.
@@ -99,7 +129,7 @@ const keepPatience = 10 * time.Second
 // Next waits for a stage of the boot that PID 1 or an earlier worker has reached. io.EOF says that the keeper has gone.
 func (p *Post) Next(ctx context.Context) (Event, error) {
 	for {
-		m, err := p.link.receive(ctx)
+		m, err := p.link.Load().receive(ctx)
 		switch {
 		case errors.Is(err, errMessage):
 			continue
@@ -109,6 +139,7 @@ func (p *Post) Next(ctx context.Context) (Event, error) {
 			return Event{}, err
 		}
 		if m.Event != nil {
+			p.note(*m.Event)
 			return *m.Event, nil
 		}
 	}

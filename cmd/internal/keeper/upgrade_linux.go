@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -99,19 +100,35 @@ func copyFile(to, from string) error {
 	return errors.Join(err, out.Close())
 }
 
-// hasKeeper tells whether a worker's parent is its keeper.
+// hasKeeper tells whether a worker has a keeper: its parent, or where that has died a child that it has started itself.
 func hasKeeper(proc string, worker int) bool {
-	status, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(worker), "status"))
+	if parent := parentOf(proc, strconv.Itoa(worker)); isKeeper(proc, parent) {
+		return true
+	}
+	dirs, _ := filepath.Glob(filepath.Join(proc, "[0-9]*")) // the pattern is right
+	return slices.ContainsFunc(dirs, func(dir string) bool {
+		pid := filepath.Base(dir)
+		return isKeeper(proc, pid) && parentOf(proc, pid) == strconv.Itoa(worker)
+	})
+}
+
+func isKeeper(proc, pid string) bool {
+	line, err := os.ReadFile(filepath.Join(proc, pid, "cmdline"))
+	return err == nil && bytes.HasPrefix(line, []byte(keeperName+"\x00"))
+}
+
+// parentOf is the number of a process's parent, or nothing.
+func parentOf(proc, pid string) string {
+	status, err := os.ReadFile(filepath.Join(proc, pid, "status"))
 	if err != nil {
-		return false
+		return ""
 	}
 	for line := range strings.Lines(string(status)) {
 		if parent, ok := strings.CutPrefix(line, "PPid:"); ok {
-			line, err := os.ReadFile(filepath.Join(proc, strings.TrimSpace(parent), "cmdline"))
-			return err == nil && bytes.HasPrefix(line, []byte(keeperName+"\x00"))
+			return strings.TrimSpace(parent)
 		}
 	}
-	return false
+	return ""
 }
 
 // ownerOf is whose a file is.

@@ -6,8 +6,8 @@ import (
 )
 
 // lone decides what becomes of a worker whose keeper has died. One on which a machine runs goes on: it has the memory, the keys
-// and the device, and only its own death would have nobody to mend it. One on which nothing runs yet ends, because PID 1 starts
-// another keeper then, with a worker of its own.
+// and the device. One on which nothing runs yet ends, because PID 1 starts another keeper then, with a worker of its own. Once PID 1
+// is the system's init, the worker starts another keeper itself; in between only its own death would have nobody to mend it.
 type lone struct {
 	mu      sync.Mutex // guards what follows
 	serving bool       // from before the device is attached
@@ -30,6 +30,13 @@ func (l *lone) left(used bool) bool {
 	defer l.mu.Unlock()
 	l.alone = true
 	return l.serving || used
+}
+
+// found notes that there is a keeper again.
+func (l *lone) found() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.alone = false
 }
 
 // is tells whether the keeper has died.

@@ -119,6 +119,9 @@ func TestAWorkerOutlivesItsKeeperOnceSomethingRunsFromItsDisk(t *testing.T) {
 		if l.mayServe(c.used) != c.serve2 {
 			t.Errorf("%s: may take the device afterwards is not %v", c.name, c.serve2)
 		}
+		if l.found(); l.is() || !l.mayServe(c.used) {
+			t.Errorf("%s: with another keeper it is alone still", c.name)
+		}
 	}
 }
 

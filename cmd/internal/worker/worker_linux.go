@@ -306,7 +306,7 @@ func (w *worker) fail(ctx context.Context, a *agent.Attachment, why error) error
 // listen hears which stages the machine has reached, and that the keeper has gone: it must not take the disk with it, for which
 // all that is needed is here.
 func (w *worker) listen(ctx context.Context, fail context.CancelCauseFunc) {
-	for {
+	for delay := time.Duration(0); ; {
 		e, err := w.post.Next(ctx)
 		switch {
 		case ctx.Err() != nil:
@@ -314,11 +314,43 @@ func (w *worker) listen(ctx context.Context, fail context.CancelCauseFunc) {
 		case err != nil && !w.lone.left(w.inUse()):
 			fail(errAlone)
 			return
-		case err != nil:
+		case err != nil && !w.systemRuns():
 			w.post.Log(keeper.Problem, "the keeper of the disk has died. The disk goes on, as long as its worker lives, which nobody would replace: restart this machine when you can")
 			return
+		case err != nil:
+			w.post.Log(keeper.Problem, "the keeper of the disk has died. The disk goes on; starting another keeper")
+			if delay = w.newKeeper(ctx, delay); ctx.Err() != nil {
+				return
+			}
+			continue
 		}
 		w.take(e)
+	}
+}
+
+// systemRuns tells whether PID 1 has become the system's init, and starts no keepers any more.
+func (w *worker) systemRuns() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.boot.InitMS != 0
+}
+
+// newKeeper starts a keeper after so long, and when that fails later and later. It returns how long the next one should wait.
+func (w *worker) newKeeper(ctx context.Context, delay time.Duration) time.Duration {
+	for {
+		select {
+		case <-time.After(delay):
+		case <-ctx.Done():
+			return delay
+		}
+		delay = min(max(2*delay, firstRetry), lastRetry)
+		err := w.post.NewKeeper()
+		if err == nil {
+			w.lone.found()
+			w.post.Say(keeper.Line, "worker: there is a keeper again")
+			return delay
+		}
+		w.post.Log(keeper.Problem, fmt.Sprintf("no other keeper of the disk can be started: %v; trying again in %d s", err, int(delay.Seconds())))
 	}
 }
 
