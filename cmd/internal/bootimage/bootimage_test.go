@@ -198,6 +198,7 @@ func TestEverythingThatIsMissingIsNamedAtOnce(t *testing.T) {
 		"is not the package":           {KernelPackage: writeTemp(t, deb(t, map[string][]byte{"boot/x": nil}, ".gz")), Init: program(t)},
 		"not a Debian package":         {KernelPackage: writeTemp(t, []byte("PK")), Init: program(t)},
 		"is made by this program":      {Modules: dir, Init: program(t), Add: []Extra{{program(t), "/./init"}}},
+		"/etc/spate/modules is made":   {Modules: dir, Init: program(t), Add: []Extra{{folderWith(t, "etc/spate/modules"), "/"}}},
 	} {
 		o.Out = filepath.Join(t.TempDir(), "x")
 		if _, err := Build(t.Context(), o); err == nil || !strings.Contains(err.Error(), text) {
@@ -211,6 +212,14 @@ func writeTemp(t *testing.T, content []byte) string {
 	path := filepath.Join(t.TempDir(), "file")
 	write(t, path, content)
 	return path
+}
+
+// folderWith makes a folder with a file.
+func folderWith(t *testing.T, name string) string {
+	t.Helper()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, name), []byte("x"))
+	return dir
 }
 
 // The old image stays until the new one is whole.
@@ -329,6 +338,56 @@ func TestWhatWasBuiltIsShown(t *testing.T) {
 	} {
 		if all, how, err := Show(bytes.NewReader(c.bytes)); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%d bytes of rubbish, packed %s: %v, %v", len(c.bytes), how, all, err)
+		}
+	}
+}
+
+// An image that was cut anywhere, or of which a byte is another one, is not shown as a whole one: the kernel would not take it.
+func TestADamagedImageIsNotShownAsAWholeOne(t *testing.T) {
+	dir := unpackedKernel(t)
+	image := func(plain bool) []byte {
+		out := filepath.Join(t.TempDir(), "boot.img")
+		build(t, Options{Modules: dir, Out: out, Plain: plain})
+		b, err := os.ReadFile(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	plain := image(true)
+	mark := bytes.LastIndex(plain, []byte("TRAILER!!!")) + len("TRAILER!!!\x00")
+	for n := 0; n < mark; n += 1 + min(7*n/100, mark-n-1) { // every place near the end is as good as another
+		if all, _, err := Show(bytes.NewReader(plain[:n])); err == nil {
+			t.Fatalf("cut to %d of %d bytes: %d names", n, len(plain), len(all))
+		}
+	}
+	if _, _, err := Show(bytes.NewReader(plain[:mark])); err != nil {
+		t.Errorf("without the zeros behind it: %v", err)
+	}
+	for _, how := range []string{".zst", ".gz", ".xz"} {
+		b := packed(how, plain)
+		if _, _, err := Show(bytes.NewReader(append(b, make([]byte, 512)...))); err != nil {
+			t.Errorf("%s with zeros behind it: %v", how, err)
+		}
+		// The sum stands at the end, behind all that the archive's reader wants.
+		at := map[string]int{".zst": 1, ".gz": 5, ".xz": 20}[how]
+		b[len(b)-at] ^= 1
+		if _, _, err := Show(bytes.NewReader(b)); err == nil {
+			t.Errorf("%s with another sum is shown as a whole one", how)
+		}
+	}
+}
+
+// A package whose sum is wrong is not used, although all of its files could be read.
+func TestADamagedPackageIsRefused(t *testing.T) {
+	for how, at := range map[string]int{".zst": 1, ".gz": 5, ".xz": 20} {
+		data := packed(how, dataTar(t, map[string][]byte{"boot/vmlinuz-1": []byte("kernel")}))
+		for _, damage := range []byte{0, 1} {
+			data[len(data)-at] ^= damage
+			err := unpackDeb(t.Context(), writeTemp(t, ar("debian-binary", []byte("2.0\n"), "data.tar"+how, data)), t.TempDir(), func(int64, int64) {})
+			if (err == nil) != (damage == 0) {
+				t.Errorf("data.tar%s, damaged by %d: %v", how, damage, err)
+			}
 		}
 	}
 }

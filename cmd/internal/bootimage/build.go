@@ -240,6 +240,8 @@ func (c contents) extra(e Extra) error {
 		switch {
 		case fi.IsDir() && d.IsDir():
 			c.folder(name)
+		case reserved(name) != nil:
+			return reserved(name)
 		case fi.Mode().IsRegular():
 			b, err := readFile(file)
 			if err != nil {

@@ -62,6 +62,9 @@ func unpackTar(r io.Reader, dir string) error {
 		h, err := t.Next()
 		switch {
 		case errors.Is(err, io.EOF):
+			if err := drain(plain); err != nil {
+				return fmt.Errorf("data.tar: %w", err)
+			}
 			return nil
 		case err != nil:
 			return fmt.Errorf("data.tar: %w", err)

@@ -116,6 +116,12 @@ func program(t *testing.T) string {
 // deb makes a Debian package of files; how is the ending of its data.tar.
 func deb(t testing.TB, files map[string][]byte, how string) []byte {
 	t.Helper()
+	return ar("debian-binary", []byte("2.0\n"), "control.tar.xz", []byte("odd"), "data.tar"+how, packed(how, dataTar(t, files)))
+}
+
+// dataTar makes the archive of files that a package has.
+func dataTar(t testing.TB, files map[string][]byte) []byte {
+	t.Helper()
 	var data bytes.Buffer
 	w := tar.NewWriter(&data)
 	for _, name := range sorted(files) {
@@ -128,7 +134,7 @@ func deb(t testing.TB, files map[string][]byte, how string) []byte {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return ar("debian-binary", []byte("2.0\n"), "control.tar.xz", []byte("odd"), "data.tar"+how, packed(how, data.Bytes()))
+	return data.Bytes()
 }
 
 // ar makes an ar file of names and contents.

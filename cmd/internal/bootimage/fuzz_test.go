@@ -57,3 +57,27 @@ func FuzzModinfo(f *testing.F) {
 		}
 	})
 }
+
+// Whatever is shown comes to an end, and has no more names than there can be headers.
+func FuzzShow(f *testing.F) {
+	c := contents{}
+	c.file("init", 0o755, []byte("x"))
+	c.device("dev/console", 0o600, 5, 1)
+	for _, plain := range []bool{true, false} {
+		var b bytes.Buffer
+		if _, err := c.write(f.Context(), &b, plain, func(int64) {}); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b.Bytes())
+		f.Add(b.Bytes()[:b.Len()-3])
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if bytes.HasPrefix(b, []byte("\xfd7zXZ")) {
+			return // a program of its own
+		}
+		all, how, err := Show(bytes.NewReader(b))
+		if err == nil && (len(all) == 0 || how == "none" && len(all) > len(b)/110) {
+			t.Errorf("%d names, packed %s", len(all), how)
+		}
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -48,6 +49,16 @@ func unpack(r io.Reader) (_ io.ReadCloser, how string, err error) {
 		}
 	}
 	return io.NopCloser(b), "none", nil
+}
+
+// drain reads what is left behind an archive: there stands the sum over all that was packed. What follows the packed data and
+// is none itself, such as zeros, is not looked at.
+func drain(r io.Reader) error {
+	_, err := io.Copy(io.Discard, io.LimitReader(r, maxPackage))
+	if errors.Is(err, gzip.ErrHeader) || errors.Is(err, zstd.ErrMagicMismatch) {
+		return nil
+	}
+	return err
 }
 
 // plainName is the name of a file without what says how it is packed.
