@@ -3,6 +3,7 @@ package rootfs
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -57,7 +58,7 @@ func (i Image) Write(ctx context.Context, line func(string)) error {
 		return err
 	}
 	err = f.Truncate(i.Bytes / blockSize * blockSize)
-	if closeErr := f.Close(); err != nil || closeErr != nil {
+	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("image %s: %w", i.File, err)
 	}
 	t := fileSystems[i.Type]
