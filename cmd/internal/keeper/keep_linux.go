@@ -72,10 +72,10 @@ func runKeeper(enclose func() error) error {
 	if k.log, err = os.OpenFile(kernelLog, os.O_WRONLY, 0); err != nil {
 		k.log = nil // tests; the kernel always has it
 	}
-	if k.data, err = newMemfd("write cache"); err != nil {
+	if k.data, err = newMemory("write cache"); err != nil {
 		return err
 	}
-	if k.table, err = newMemfd("write cache map"); err != nil {
+	if k.table, err = newMemory("write cache map"); err != nil {
 		return err
 	}
 	m, err := init.receive(context.Background())
