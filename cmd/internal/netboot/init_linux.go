@@ -33,6 +33,7 @@ type machine struct {
 	// ask asks for a line from the console, and pressed says that one has come; nil without a shell.
 	ask, pressed chan struct{}
 
+	entropy  sync.Once  // of awaitEntropy
 	children sync.Mutex // held by whoever waits for a child of its own; the reaper takes all others
 }
 
@@ -63,11 +64,6 @@ func Run(program string) {
 		go m.listen() // for ever
 	}
 	m.modules = newLoader(m.con.line)
-	m.modules.base()
-	m.modules.devices()
-	// Behind the driver of a random number generator, which gives them at once: waiting makes the kernel gather them from
-	// the jitter of its own execution, for a second and at half the speed of everything else.
-	go awaitEntropy(m.con) // ends when the kernel has random numbers
 	for delay := firstDelay; ; delay = min(2*delay, lastDelay) {
 		m.con.line(m.attempt().Error())
 		offer := ""
@@ -89,6 +85,9 @@ func (m *machine) attempt() (err error) {
 	}()
 	m.modules.base()
 	m.modules.devices()
+	// Behind the driver of a random number generator, which gives them at once: waiting makes the kernel gather them from
+	// the jitter of its own execution, for a second and at half the speed of everything else.
+	m.entropy.Do(func() { go awaitEntropy(m.con) }) // ends when the kernel has random numbers
 	if m.keeper == nil {
 		if err := m.start(); err != nil {
 			return err

@@ -132,15 +132,22 @@ func (l *loader) devices() {
 // busFolder is where the kernel shows all devices.
 const busFolder = "/sys/bus"
 
-// names are the names of what is in a folder; none when it cannot be read.
-func names(dir string) []string {
-	f, err := os.Open(dir)
+// names are the names of what is in a folder; none when it cannot be read. It and attribute go to the kernel without package os, which
+// asks twice as many questions: there are hundreds of devices, and an emulated machine takes 0.1 s for their files.
+func names(dir string) (list []string) {
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil
 	}
-	defer f.Close()
-	list, _ := f.Readdirnames(-1) // what was read until an error
-	return list
+	defer unix.Close(fd)
+	b := make([]byte, 8<<10)
+	for {
+		n, err := unix.ReadDirent(fd, b)
+		if err != nil || n <= 0 {
+			return list // what was read until an error
+		}
+		_, _, list = unix.ParseDirent(b[:n], -1, list)
+	}
 }
 
 // orphans tells of network cards on PCI that have had no driver for a while.
@@ -170,12 +177,19 @@ func orphan(vendor, device, slot string, drivers []string, kernel string) string
 	return fmt.Sprintf("network card %s in slot %s has no driver in the boot image: build one with all network drivers (spate bootimage build --all-network), or from a kernel that has its driver (this one is %s)", id, slot, kernel)
 }
 
+// attribute is a line that the kernel says about a device; empty when it says none.
 func attribute(dir, name string) string {
-	b, err := os.ReadFile(filepath.Join(dir, name))
+	fd, err := unix.Open(dir+"/"+name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return ""
 	}
-	return strings.TrimSpace(string(b))
+	defer unix.Close(fd)
+	var b [4096]byte // a page, the most that an attribute is
+	n, err := unix.Read(fd, b[:])
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b[:n]))
 }
 
 // Modprobe is what the kernel runs as /sbin/modprobe -q -- NAME when it wants a module by itself. It returns the exit status.
