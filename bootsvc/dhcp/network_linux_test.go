@@ -235,6 +235,15 @@ func refusals(t *testing.T, c Config) {
 	}
 	defer s.Close()
 	refuse(func(*Config) {}, "UDP port 67 is taken on this machine (by dhcp.test, process ", "leave boot.dhcp off here")
+	client, err := net.ListenUDP("udp4", &net.UDPAddr{Port: 68})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	const want = "it is a DHCP client that shares the port with nobody: stop it"
+	if _, err := probe.Ask(t.Context(), probe.Options{Interface: "s0", Wait: time.Second, Kinds: probe.Kinds}); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v\ndoes not say %q", err, want)
+	}
 }
 
 // otherVLANs has a card hear ARP and replies with a tag of another VLAN, with the tag that gives a priority alone, and with none: the first

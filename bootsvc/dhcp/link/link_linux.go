@@ -153,7 +153,11 @@ func ListenUDP(iface string, port uint16, shared bool) (*Conn, error) {
 	c, err := l.ListenPacket(context.Background(), "udp4", fmt.Sprintf("0.0.0.0:%d", port)) // binds at once
 	if err != nil {
 		if errors.Is(err, unix.EADDRINUSE) {
-			return nil, fmt.Errorf("UDP port %d is taken on this machine%s; stop that program, or let it answer the machines and leave boot.dhcp off here: %w", port, holder(port), err)
+			do := "stop that program, or let it answer the machines and leave boot.dhcp off here"
+			if shared {
+				do = "it is a DHCP client that shares the port with nobody: stop it, and give this machine a fixed address"
+			}
+			return nil, fmt.Errorf("UDP port %d is taken on this machine%s; %s: %w", port, holder(port), do, err)
 		}
 		return nil, privileges(fmt.Errorf("UDP port %d on %s: %w", port, iface, err))
 	}
