@@ -69,9 +69,7 @@ func TestWhatAMachineBootsIsDecidedWithReasons(t *testing.T) {
 		{"a disabled device", nil, disabled},
 		{"a collection that wants keys", func(c *Config, _ map[string]*peer) { c.Collections[0].Login = LoginKey }, known},
 		{"a collection with a pre-shared key", func(c *Config, _ map[string]*peer) { c.Collections[0].PSKFile = "/etc/spate/room.psk" }, known},
-		{"the same, and the device boots its own disk", func(c *Config, _ map[string]*peer) {
-			c.Collections[0].PSKFile, c.Devices[0].Boot.Way = "/etc/spate/room.psk", BootLocal
-		}, known},
+		{"the same, and the device boots its own disk", func(c *Config, _ map[string]*peer) { c.Collections[0].PSKFile, c.Devices[0].Boot.Way = "/x", BootLocal }, known},
 		{"boot: deny", one(func(d *Device) { d.Boot.Way = BootDeny }), known},
 		{"boot: local", one(func(d *Device) { d.Boot.Way = BootLocal }), known},
 		{"a menu of the device", one(func(d *Device) {
