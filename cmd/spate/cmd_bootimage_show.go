@@ -16,8 +16,10 @@ func newBootimageShowCommand() *cobra.Command {
 		Use:   "show FILE",
 		Short: "List what is in a boot image",
 		Long: `List what is in a boot image, or in any other initramfs that is one archive: not packed, or packed with zstd, xz or gzip.
+It is read to its end: an image that was cut or damaged is told, which no kernel unpacks. Of several archives in one file,
+such as the processor's microcode before a system's own initramfs, the first is listed.
 
-Exit codes: 0 listed, 1 failed, 2 wrong usage.`,
+Exit codes: 0 listed and sound, 1 failed or damaged, 2 wrong usage.`,
 		Example: `  spate bootimage show boot.img
   spate bootimage show boot.img --json | jq -r '.files[].name'`,
 		Args: exactArgs(1, "FILE"),
