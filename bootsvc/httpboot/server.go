@@ -74,6 +74,7 @@ func New(c Config) (*Server, error) {
 	s.service = &http.Server{
 		Handler: s, ErrorLog: errorLog, MaxHeaderBytes: maxHeader,
 		ReadHeaderTimeout: headTime, ReadTimeout: headTime, IdleTimeout: idleTime,
+		WriteTimeout: stallTime, // of each request, until a writer gives it more
 	}
 	return s, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -180,8 +181,8 @@ func (s *stuck) Accept() (net.Conn, error) {
 
 func (s *stuck) Close() error { close(s.conns); return s.Listener.Close() }
 
-// halfway starts a service in which one client has taken a part of a kernel.
-func halfway(t *testing.T) (client net.Conn, farm *filestest.Directory, stop func() Stats) {
+// alone starts a service with one client.
+func alone(t *testing.T) (client net.Conn, farm *filestest.Directory, stop func() Stats) {
 	t.Helper()
 	farm = filestest.New()
 	s, err := New(Config{Listen: netip.MustParseAddrPort("127.0.0.1:0"), Tree: files.New(farm, filestest.Loaders(t))})
@@ -195,10 +196,6 @@ func halfway(t *testing.T) (client net.Conn, farm *filestest.Directory, stop fun
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
-	fmt.Fprintf(client, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", kernel)
-	if _, err := io.ReadFull(client, make([]byte, 50_000)); err != nil {
-		t.Fatal(err)
-	}
 	return client, farm, func() Stats {
 		cancel()
 		if err := <-ended; err != nil {
@@ -206,6 +203,30 @@ func halfway(t *testing.T) (client net.Conn, farm *filestest.Directory, stop fun
 		}
 		return s.Stats()
 	}
+}
+
+// halfway starts a service in which one client has taken a part of a kernel.
+func halfway(t *testing.T) (client net.Conn, farm *filestest.Directory, stop func() Stats) {
+	t.Helper()
+	client, farm, stop = alone(t)
+	fmt.Fprintf(client, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", kernel)
+	if _, err := io.ReadFull(client, make([]byte, 50_000)); err != nil {
+		t.Fatal(err)
+	}
+	return client, farm, stop
+}
+
+// Neither does one that asks for what is not there, and does not read the answer.
+func TestAClientThatDoesNotReadAnErrorIsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, _, stop := alone(t)
+		fmt.Fprint(client, "GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n")
+		time.Sleep(stallTime + time.Second)
+		if n, err := client.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
+			t.Errorf("read %d bytes, %v", n, err)
+		}
+		stop()
+	})
 }
 
 // A client that leaves in the middle is told to the farm as a problem.
