@@ -22,6 +22,40 @@ func memfd(t *testing.T, name string) *os.File {
 	return f
 }
 
+// The list of requests lies behind the map, in the same file, and neither touches the other.
+func TestTheListOfRequestsOutlivesItsProcess(t *testing.T) {
+	base := NewMemoryOf(oddDisk, true)
+	k := Kept{Data: memfd(t, "data"), Map: memfd(t, "map"), Below: Identity{9}}
+	c, err := NewKeptWriteCache(base, 64*CacheBlock, k, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for place, want := range []int{0, 1, maxInFlight} { // how many the last one left
+		u, err := KeptUnanswered(k, base.Size())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := u.take(); len(got) != want || len(u.take()) != 0 {
+			t.Errorf("%d requests were left, not %d", len(got), want)
+		}
+		for i := range []int{1, maxInFlight, 0}[place] {
+			u.note(&command{place: maxInFlight - 1 - i, request: request{kind: cmdRead, length: 4096, cookie: 7}})
+		}
+		if err := u.memory.free(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if c, err = RecoverWriteCache(base, k, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // What was written into files in memory a successor finds there, over the same content and no other; and it has at once the
 // free memory that its predecessor had ready.
 func TestAKeptCacheIsRecoveredFromItsFiles(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 const (
@@ -26,6 +27,10 @@ type command struct {
 	request
 	payload *buffer // what is written, or what was read
 	cost    int64   // bytes taken from the connection's budget
+	place   int     // in the list of unanswered ones
+
+	noted    bool          // there
+	answerBy time.Duration // by the clock of that list, 0: whenever
 
 	head []byte // of the reply
 	send []byte // payload of the reply, or nil
@@ -48,6 +53,8 @@ type connection struct {
 
 	in    *bufio.Reader // belongs to the holder of the turn
 	ended error         // why done was closed; written before
+
+	unanswered *Unanswered // nil: nobody would answer in our place
 
 	free   chan *command // those that nobody uses
 	made   int           // commands made so far; belongs to the holder of the turn
@@ -127,6 +134,7 @@ func (c *connection) read() (*command, error) {
 			return nil, err
 		}
 		if !c.immediate(cmd) {
+			c.unanswered.note(cmd)
 			c.passOn()
 			return cmd, nil
 		}
@@ -171,7 +179,7 @@ func (c *connection) command() (*command, error) {
 	}
 	if c.made < maxInFlight {
 		c.made++
-		return &command{head: make([]byte, 0, errorReplyMaxSize)}, nil
+		return &command{head: make([]byte, 0, errorReplyMaxSize), place: c.made - 1}, nil
 	}
 	c.out.flush()
 	select {
@@ -220,6 +228,7 @@ func (c *connection) finish(cmd *command) {
 	cmd.payload.release()
 	cost := cmd.cost
 	cmd.payload, cmd.send, cmd.cost, cmd.head = nil, nil, 0, cmd.head[:0]
+	cmd.noted, cmd.answerBy = false, 0
 	c.free <- cmd // has room for all that were made
 	if cost > 0 {
 		c.budget.give(cost)

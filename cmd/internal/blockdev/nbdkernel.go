@@ -15,6 +15,9 @@ type KernelDevice struct {
 	server *Server
 	sock   net.Conn
 	kernel kernel
+
+	unanswered *Unanswered
+	left       []abandoned // by a predecessor
 }
 
 // AnyIndex lets the kernel choose the device.
@@ -24,6 +27,8 @@ const AnyIndex = ^uint32(0)
 type KernelOptions struct {
 	// Index of the device, or AnyIndex.
 	Index uint32
+	// Unanswered is where requests are noted for a successor, and where those of a predecessor are; nil: nowhere.
+	Unanswered *Unanswered
 	Options
 }
 
@@ -53,10 +58,11 @@ var errOddSize = errors.New("the disk's size is no multiple of 512 bytes, which 
 
 // attachKernel makes a new device.
 func attachKernel(k kernel, d Device, o KernelOptions) (*KernelDevice, error) {
-	n, theirs, err := newKernelDevice(k, d, o.Options)
+	n, theirs, err := newKernelDevice(k, d, o)
 	if err != nil {
 		return nil, err
 	}
+	n.left = nil // of another device
 	defer theirs.Close()
 	if n.Index, err = k.connect(o.Index, theirs, deviceShape{size: d.Size(), readOnly: d.ReadOnly()}); err != nil {
 		return nil, errors.Join(err, n.sock.Close())
@@ -66,7 +72,7 @@ func attachKernel(k kernel, d Device, o KernelOptions) (*KernelDevice, error) {
 
 // resumeKernel takes over a device that a process that died had attached.
 func resumeKernel(k kernel, d Device, o KernelOptions) (*KernelDevice, error) {
-	n, theirs, err := newKernelDevice(k, d, o.Options)
+	n, theirs, err := newKernelDevice(k, d, o)
 	if err != nil {
 		return nil, err
 	}
@@ -78,11 +84,11 @@ func resumeKernel(k kernel, d Device, o KernelOptions) (*KernelDevice, error) {
 	return n, nil
 }
 
-func newKernelDevice(k kernel, d Device, o Options) (*KernelDevice, *os.File, error) {
+func newKernelDevice(k kernel, d Device, o KernelOptions) (*KernelDevice, *os.File, error) {
 	if d.Size()%sectorSize != 0 || d.Size() == 0 {
 		return nil, nil, errOddSize
 	}
-	s, err := NewServer(d, o)
+	s, err := NewServer(d, o.Options)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -90,7 +96,7 @@ func newKernelDevice(k kernel, d Device, o Options) (*KernelDevice, *os.File, er
 	if err != nil {
 		return nil, nil, err
 	}
-	return &KernelDevice{server: s, sock: mine, kernel: k}, theirs, nil
+	return &KernelDevice{server: s, sock: mine, kernel: k, unanswered: o.Unanswered, left: o.Unanswered.take()}, theirs, nil
 }
 
 // Tune sets the queue of the device in sysfs: large requests, read-ahead of its own, no seeks. An error is no reason not to
@@ -98,7 +104,8 @@ func newKernelDevice(k kernel, d Device, o Options) (*KernelDevice, *os.File, er
 func (n *KernelDevice) Tune() error { return n.kernel.tune(n.Index) }
 
 // Serve answers the kernel until ctx ends, or the kernel ends the connection, which is an error. What is not answered then
-// waits in the kernel for a successor (ResumeKernel), or for Disconnect.
+// waits in the kernel for a successor (ResumeKernel), or for Disconnect. A successor answers at once what is Unanswered; the rest the
+// kernel sends again, some seconds later.
 func (n *KernelDevice) Serve(ctx context.Context) error {
 	c := newConnection(n.server, n.sock)
 	if err := n.server.add(c); err != nil {
@@ -111,6 +118,8 @@ func (n *KernelDevice) Serve(ctx context.Context) error {
 		c.cancel()
 	})
 	defer stop()
+	c.unanswered = n.unanswered
+	c.answer(n.left)
 	err := c.run()
 	switch {
 	case ctx.Err() != nil:

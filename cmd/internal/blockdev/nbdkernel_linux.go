@@ -35,7 +35,8 @@ var queue = []struct{ name, value string }{
 	{"rotational", "0"},
 	{"add_random", "0"},
 	// After so long the kernel looks at a request again. One that a process took with it when it died is sent to the
-	// successor then, not before; one that waits for a server is only noted in the kernel's log.
+	// successor then, not before, unless the successor knows of it (Unanswered, which counts on 5 s); one that waits for a server is
+	// only noted in the kernel's log.
 	{"io_timeout", "5000"},
 }
 

@@ -1,6 +1,7 @@
 package blockdev
 
 import (
+	"context"
 	"net"
 	"sync"
 )
@@ -69,16 +70,25 @@ func (o *outbox) writeLocked() {
 	o.mu.Unlock()
 }
 
-// write sends the batch.
+// write sends the batch, without answers that have come too late.
 func (o *outbox) write() error {
+	if o.conn.unanswered != nil && o.conn.ctx.Err() != nil {
+		return context.Cause(o.conn.ctx) // to the kernel, whose requests remain for a successor
+	}
 	o.pieces = o.pieces[:0]
 	for _, cmd := range o.batch {
+		if !o.conn.unanswered.strike(cmd) {
+			continue
+		}
 		o.pieces = append(o.pieces, cmd.head)
 		if len(cmd.send) > 0 {
 			o.pieces = append(o.pieces, cmd.send)
 		}
 	}
-	if len(o.pieces) == 1 {
+	switch len(o.pieces) {
+	case 0:
+		return nil
+	case 1:
 		_, err := o.conn.sock.Write(o.pieces[0])
 		return err
 	}

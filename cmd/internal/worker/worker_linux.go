@@ -44,6 +44,8 @@ type worker struct {
 	state     state
 	inherited bool // from a predecessor that may have attached the device; not written after Run has begun
 	lone      lone
+	// unanswered are the requests of the kernel that wait; nil where there is no list of them.
+	unanswered *blockdev.Unanswered
 
 	mu       sync.Mutex        // guards what follows
 	boot     wire.BootTimes    // what servers are told
@@ -104,6 +106,7 @@ func (w *worker) run(ctx context.Context, fail context.CancelCauseFunc) error {
 	if err != nil {
 		return w.fail(ctx, a, err)
 	}
+	w.listUnanswered(d.Size())
 	return w.serve(ctx, a, d)
 }
 
@@ -238,6 +241,17 @@ func (w *worker) disk(a *agent.Attachment) (*blockdev.WriteCache, error) {
 	return c, w.post.Keep(&w.state)
 }
 
+// listUnanswered opens the list of requests by which a successor answers at once what we leave to it. Without it they wait for some
+// seconds.
+func (w *worker) listUnanswered(size int64) {
+	u, err := blockdev.KeptUnanswered(blockdev.Kept{Data: w.post.Data, Map: w.post.Map}, size)
+	if err != nil {
+		w.post.Say(keeper.Problem, "worker: "+err.Error())
+		return
+	}
+	w.unanswered = u
+}
+
 // serve shows the disk as a device until something ends that.
 func (w *worker) serve(ctx context.Context, a *agent.Attachment, c *blockdev.WriteCache) error {
 	a.SetWriteCache(c)
@@ -269,7 +283,7 @@ const takeUpDelay = 100 * time.Millisecond
 
 // show serves one connection with the kernel.
 func (w *worker) show(ctx context.Context, a *agent.Attachment, d blockdev.Device) error {
-	o := blockdev.KernelOptions{Index: w.state.Index, Options: blockdev.Options{Memory: inFlight}}
+	o := blockdev.KernelOptions{Index: w.state.Index, Unanswered: w.unanswered, Options: blockdev.Options{Memory: inFlight}}
 	take := blockdev.AttachKernel
 	if blockdev.KernelAttached(o.Index) {
 		take = blockdev.ResumeKernel
