@@ -45,7 +45,6 @@ type ask struct {
 	// server is the server that the packet names (option 54), identity how we name ourselves in the reply.
 	server, identity netip.Addr
 	broadcast        bool
-	seconds          uint16
 }
 
 // silence is the reason for giving no reply. problem tells that somebody may have to act, hush that nobody wants to know.
@@ -71,7 +70,7 @@ func (c *Config) read(in packet) (a ask, no *silence) {
 	if len(p.ClientHWAddr) == 6 {
 		a.asker = classify(p)
 	}
-	a.packet, a.from, a.broadcast, a.seconds = p, in.from, in.broadcast, p.NumSeconds
+	a.packet, a.from, a.broadcast = p, in.from, in.broadcast
 	a.server, a.identity = ip(p.ServerIdentifier()), c.Addr
 	switch {
 	case p.OpCode != dhcpv4.OpcodeBootRequest:
