@@ -25,7 +25,7 @@ type core struct {
 	asked     map[netip.Addr]*claims
 	limits    limiter
 	noted     map[bootsvc.MAC]note
-	rogues    map[netip.Addr]bool
+	rogues    map[netip.Addr]time.Time // when each was heard last
 }
 
 type outgoing struct {
@@ -55,7 +55,7 @@ type note struct {
 }
 
 func newCore(cfg Config, dir bootsvc.Directory, keep func(lease)) *core {
-	c := &core{cfg: cfg, dir: dir, asked: map[netip.Addr]*claims{}, noted: map[bootsvc.MAC]note{}, rogues: map[netip.Addr]bool{}}
+	c := &core{cfg: cfg, dir: dir, asked: map[netip.Addr]*claims{}, noted: map[bootsvc.MAC]note{}, rogues: map[netip.Addr]time.Time{}}
 	c.leases = newLeases(&c.cfg, keep)
 	return c
 }
@@ -240,12 +240,16 @@ func (c *core) overheard(now time.Time, b []byte) {
 	}
 }
 
-// rogue tells once of each server that is none of this farm.
+// rogue tells of a server that is none of this farm: once, until it has been gone for long.
 func (c *core) rogue(now time.Time, server netip.Addr, what string) {
-	if c.rogues[server] || len(c.rogues) >= maxRogues {
+	last, known := c.rogues[server]
+	if !known && len(c.rogues) >= maxRogues {
 		return
 	}
-	c.rogues[server] = true
+	c.rogues[server] = now
+	if known && now.Sub(last) < rogueAgain {
+		return
+	}
 	c.note(now, bootsvc.MAC{}, true, "another DHCP server, %s, answers on this network: %s; spated pxe-check --interface %s shows which of both wins", server, what, c.cfg.Interface)
 }
 

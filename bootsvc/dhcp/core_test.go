@@ -213,7 +213,7 @@ func TestAnAddressThatSomebodyAnswersForIsNotOffered(t *testing.T) {
 	}
 }
 
-func TestAStrangersDHCPServerIsToldOnce(t *testing.T) {
+func TestAStrangersDHCPServerIsToldOnceEachTimeItAppears(t *testing.T) {
 	all := captures(t)
 	cfg := captureConfig(t, ModeServer)
 	cfg.Addr = at("10.77.0.9")
@@ -225,6 +225,7 @@ func TestAStrangersDHCPServerIsToldOnce(t *testing.T) {
 		c.receive(now, packet{bytes: all["rom-request"], broadcast: true})
 		c.overheard(now, all["dnsmasq-offer"])
 	}
+	c.overheard(start.Add(2*time.Hour+rogueAgain), all["dnsmasq-offer"]) // somebody has plugged it in again
 	told := 0
 	for _, e := range d.events {
 		if strings.HasPrefix(e.Text, "another DHCP server, 10.77.0.1, answers on this network") && e.Problem {
@@ -233,7 +234,7 @@ func TestAStrangersDHCPServerIsToldOnce(t *testing.T) {
 			t.Errorf("%+v", e)
 		}
 	}
-	if told != 1 {
+	if told != 2 {
 		t.Errorf("told %d times: %+v", told, d.events)
 	}
 }

@@ -34,8 +34,9 @@ const (
 	// noteAgain is how long the same sentence about the same machine is not told again; maxNoted bounds that memory.
 	noteAgain = 5 * time.Second
 	maxNoted  = 8192
-	// maxRogues is how many foreign servers are told.
-	maxRogues = 64
+	// maxRogues is how many foreign servers are told. One that comes back after rogueAgain is told anew.
+	maxRogues  = 64
+	rogueAgain = 24 * time.Hour
 	// maxHops is where a relayed packet is taken to go in circles (RFC 1542 section 4.1.1).
 	maxHops = 16
 	// minMessage is the least size of an IP datagram that each client takes (RFC 2131 section 2), maxMessage what fits
