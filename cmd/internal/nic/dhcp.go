@@ -180,7 +180,11 @@ func (c *client) tick(now time.Duration, o *outcome) {
 		c.enter(rebinding, now)
 	}
 	if c.phase == rebinding && now >= l.expires() {
-		o.say("the lease of %s has run out and no DHCP server answers: the address is kept, because the disk is behind it", l.Address.Addr())
+		why := ""
+		if c.sent > 0 { // else nobody was asked: the machine slept, or the system looked after the address until now
+			why = " and no DHCP server answers"
+		}
+		o.say("the lease of %s has run out%s: the address is kept, because the disk is behind it", l.Address.Addr(), why)
 		c.enter(selecting, now)
 		c.expired = true
 	}

@@ -87,6 +87,16 @@ func (p *play) getLease() Lease {
 	return *o.got
 }
 
+// A lease that has run out in a machine's sleep is no fault of its servers, who were not asked.
+func TestAServerThatWasNotAskedIsNotCalledSilent(t *testing.T) {
+	p := newPlay(t)
+	p.now = p.getLease().expires() + time.Hour
+	p.sends(dhcpv4.MessageTypeDiscover)
+	if !strings.Contains(p.lines, "the lease of 192.0.2.50 has run out: the address is kept") {
+		t.Error(p.lines)
+	}
+}
+
 func TestALeaseIsRenewedByItsServerThenByAnyThenKept(t *testing.T) {
 	p := newPlay(t)
 	l := p.getLease()
@@ -118,6 +128,9 @@ func TestALeaseIsRenewedByItsServerThenByAnyThenKept(t *testing.T) {
 	}
 	if !strings.Contains(p.lines, "has run out") || p.phase != selecting || p.lease.Address != l.Address {
 		t.Errorf("phase %d, %+v: %s", p.phase, p.lease, p.lines)
+	}
+	if !strings.Contains(p.lines, "no DHCP server answers") {
+		t.Errorf("that nobody answers is not said: %s", p.lines)
 	}
 	// Any server may answer after that, with any address.
 	d := p.sends(dhcpv4.MessageTypeDiscover)
