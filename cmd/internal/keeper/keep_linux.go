@@ -49,6 +49,7 @@ type keeper struct {
 	stages []Event
 	system bool  // PID 1 is the system's init, or has gone: lines go to the kernel's log
 	worker *link // nil while there is none
+	serves bool  // the worker has attached the disk
 }
 
 // RunKeeper is the keeper's process. It returns only when it cannot begin.
@@ -94,10 +95,14 @@ func (k *keeper) keep() {
 		k.upgrade(UpgradeFile)
 		start := sinceBoot()
 		reason := k.work()
-		if sinceBoot()-start >= longLife {
+		long := sinceBoot()-start >= longLife
+		if long {
 			delay = 0
+		}
+		switch {
+		case long && k.worked():
 			k.keepUpgrade()
-		} else if delay >= tooBad {
+		case long || delay >= tooBad:
 			k.dropUpgrade()
 		}
 		text := "worker: " + reason + "; starting another one"
@@ -134,6 +139,10 @@ func (k *keeper) work() (reason string) {
 		return err.Error()
 	}
 	spare(omitFile, os.Getpid(), cmd.Process.Pid)
+	if k.proven != nil { // what does not take the disk up, for whatever reason, gives way to what has done so
+		judge := time.AfterFunc(longLife, func() { k.judge(cmd.Process.Kill) })
+		defer judge.Stop()
+	}
 	if err := k.welcome(mine); err != nil {
 		_ = cmd.Process.Kill()
 	}
@@ -153,7 +162,7 @@ func (k *keeper) work() (reason string) {
 func (k *keeper) welcome(l *link) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.worker = l
+	k.worker, k.serves = l, false
 	if err := l.send(message{Config: &k.config}); err != nil {
 		return err
 	}
@@ -187,6 +196,9 @@ func (k *keeper) hear(l *link) {
 		case m.Event != nil:
 			if m.Event.Kind == Reached {
 				k.reached(*m.Event)
+				k.mu.Lock()
+				k.serves = k.serves || m.Event.Stage == Attached // which each worker tells
+				k.mu.Unlock()
 			}
 			k.tell(*m.Event)
 		}

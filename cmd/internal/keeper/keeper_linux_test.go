@@ -312,6 +312,39 @@ func TestALineThatNobodyTakesIsNotWaitedFor(t *testing.T) {
 	}
 }
 
+// A new program that lives and does not take the disk up is ended; one that has taken it up is not.
+func TestAnUpgradeThatDoesNothingIsEnded(t *testing.T) {
+	for _, stages := range [][]Stage{nil, {NetworkUp, LoggedIn}, {LoggedIn, Attached}} {
+		mine, theirs, err := newPair()
+		if err != nil {
+			t.Fatal(err)
+		}
+		worker, err := newLink(theirs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k := &keeper{system: true, serves: true} // the worker before it has
+		if err := k.welcome(mine); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range stages {
+			if err := worker.send(message{Event: &Event{Kind: Reached, Stage: s}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		worker.Close()
+		k.hear(mine)
+		ended := false
+		k.judge(func() error { ended = true; return nil })
+		if want := !slices.Contains(stages, Attached); ended != want {
+			t.Errorf("%v: ended is not %v", stages, want)
+		}
+		if err := mine.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // An upgrade kills a worker only when its keeper is there to start the next one.
 func TestAWorkerWithoutAKeeperIsLeftAlone(t *testing.T) {
 	proc := t.TempDir()

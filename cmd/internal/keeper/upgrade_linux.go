@@ -67,6 +67,23 @@ func (k *keeper) dropUpgrade() {
 	k.tell(Event{Kind: Problem, At: sinceBoot(), Text: "keeper: the new program does not work; going back to the one before"})
 }
 
+// worked tells whether the worker that runs, or ran last, has attached the disk.
+func (k *keeper) worked() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.serves
+}
+
+// judge ends a new program that has had its time and has not attached the disk. It may only wait for servers that are down; the one
+// before it waits as well as it does.
+func (k *keeper) judge(end func() error) {
+	if k.worked() {
+		return
+	}
+	k.tell(Event{Kind: Problem, At: sinceBoot(), Text: fmt.Sprintf("keeper: the new program has not taken the disk up for %d s", int(longLife.Seconds()))})
+	_ = end() // it has ended by itself otherwise
+}
+
 // Upgrade has the worker of this machine replaced by one that is run from another program. The disk pauses for some seconds.
 func Upgrade(program string) error {
 	pid, err := findWorker("/proc")
