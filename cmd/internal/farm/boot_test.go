@@ -20,7 +20,6 @@ import (
 
 	"github.com/spate-project/spate/bootsvc"
 	"github.com/spate-project/spate/cmd/internal/bootline"
-	"github.com/spate-project/spate/stream/wire"
 	"github.com/spate-project/spate/vdisk"
 )
 
@@ -302,52 +301,47 @@ func TestWhatIsRememberedOfMachinesIsBounded(t *testing.T) {
 func TestTheBootTimeCountsFromTheFirstThatWasHeardOfTheMachine(t *testing.T) {
 	var m machines
 	mac, on := bootsvc.MAC{2, 1}, time.Unix(1000, 0)
-	times := func(now time.Time, change func(*TargetInfo)) BootTimes {
-		b := bootTimesOf(wire.BootTimes{NetworkMS: 1500, LogInMS: 2000, InitMS: 4000})
-		target := TargetInfo{MAC: MAC(mac), Since: 3 * time.Second, Uptime: now.Sub(on.Add(5 * time.Second)), Boot: b}
-		if change != nil {
-			change(&target)
+	kernel := on.Add(5 * time.Second)
+	check := func(what string, now time.Time, uptime, want time.Duration) {
+		t.Helper()
+		if got := m.firmware(now, MAC(mac), uptime); got != want {
+			t.Errorf("%s: %v, want %v", what, got, want)
 		}
-		m.addFirmware(now, &target)
-		return *b
 	}
 	m.note(on.Add(-time.Hour), bootsvc.Event{MAC: mac, Text: "another start", Script: true})
-	m.note(on, bootsvc.Event{MAC: mac, Text: "discover"})
+	m.note(on, bootsvc.Event{MAC: mac, Text: "discover", Firmware: true})
 	m.note(on.Add(3*time.Second), bootsvc.Event{MAC: mac, Text: "script", Script: true})
-	// The kernel started 5 s after power-on.
 	now := on.Add(10 * time.Second)
-	if b := times(now, func(x *TargetInfo) { x.Uptime = 0 }); b.Firmware != 0 || b.Total != 4000 {
-		t.Errorf("a target that does not tell its uptime: %+v", b)
-	}
-	earlier := func(x *TargetInfo) { x.Uptime += 3 * time.Second }
-	if b := times(now, earlier); b.Firmware != 0 {
-		t.Errorf("a kernel that started before its script was loaded: %+v", b)
-	}
-	if b := times(now, func(x *TargetInfo) { x.Uptime -= longestFirmware }); b.Firmware != 0 {
-		t.Errorf("a kernel of another start: %+v", b)
-	}
-	// A server that was busy has referred it to this one, or it has moved in the second after its log-in.
-	if b := times(now, func(x *TargetInfo) { x.Resumed, x.Since = true, time.Second }); b.Firmware != 5000 || b.Total != 9000 {
-		t.Errorf("%+v, want 5 s and 9 s", b)
-	}
-	if b := times(now, earlier); b.Firmware != 0 {
-		t.Errorf("the last start's session, beside this one: %+v", b)
-	}
-	again := on.Add(time.Minute) // it is reset soon: a little before, its system was still heard of
-	m.note(on.Add(7*time.Second), bootsvc.Event{MAC: mac, Text: "takes an address"})
+	check("no uptime", now, 0, 0)
+	check("a kernel that started before its script was loaded", now, now.Sub(on), 0)
+	check("a kernel that started long after it", now.Add(time.Hour), time.Minute, 0)
+	check("this start", now, now.Sub(kernel), 5*time.Second)
+	check("the session of the last start, beside this one", now, time.Hour, 0)
+	m.note(on.Add(time.Hour), bootsvc.Event{MAC: mac, Text: "renewed"})
+	m.note(on.Add(2*time.Hour), bootsvc.Event{MAC: mac, Text: "renewed"})
+	check("days later, by a clock that goes faster", kernel.Add(100*time.Hour), 100*time.Hour+20*time.Second, 5*time.Second)
+
+	// It is reset soon: a moment before, its system was still heard of.
+	again := on.Add(101 * time.Hour)
 	m.note(again.Add(-time.Second), bootsvc.Event{MAC: mac, Text: "renewed"})
 	for range 2 { // firmware, and then iPXE
 		m.note(again, bootsvc.Event{MAC: mac, Text: "discover", Firmware: true})
 		again = again.Add(time.Second)
 	}
 	m.note(again, bootsvc.Event{MAC: mac, Text: "script", Script: true})
-	if b := times(again.Add(5*time.Second), func(x *TargetInfo) { x.Uptime = 4 * time.Second }); b.Firmware != 3000 {
-		t.Errorf("after a reset a minute later: %+v, want 3 s", b)
-	}
-	m.note(on.Add(time.Hour), bootsvc.Event{MAC: mac, Text: "renewed"})
-	if b := times(on.Add(2*time.Hour), func(x *TargetInfo) { x.Resumed, x.Uptime = true, time.Minute }); b.Firmware != 3000 {
-		t.Errorf("after its lease was renewed and it has moved: %+v", b)
-	}
+	check("after a reset", again.Add(5*time.Second), 4*time.Second, 3*time.Second)
+
+	// A slow link: kernel and boot image take longer than firmware is ever silent.
+	slow := again.Add(time.Hour)
+	m.note(slow, bootsvc.Event{MAC: mac, Text: "discover", Firmware: true})
+	m.note(slow.Add(time.Second), bootsvc.Event{MAC: mac, Text: "script", Script: true})
+	m.note(slow.Add(5*time.Minute), bootsvc.Event{MAC: mac, Text: "loaded the boot image"})
+	check("over a slow link", slow.Add(6*time.Minute), 50*time.Second, 5*time.Minute+10*time.Second)
+	again = slow.Add(7 * time.Minute)
+
+	// And once more, with the script of another server, which knows.
+	m.note(again.Add(time.Minute), bootsvc.Event{MAC: mac, Text: "discover", Firmware: true})
+	check("a start with the script of another server", again.Add(2*time.Minute), 50*time.Second, 0)
 }
 
 // A server that starts alone answers machines after a moment in which it would have heard of the others, and not before.

@@ -239,6 +239,7 @@ func (f *Farm) tell() Tell {
 			continue
 		}
 		t.Sessions++
+		f.machines.firmware(now, one.MAC, one.Uptime) // remembered early, before the clocks go apart
 		if f.o.Balance.boots(one) {
 			t.Booting++
 		}

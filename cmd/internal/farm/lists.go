@@ -115,10 +115,7 @@ func (f *Farm) Targets(ctx context.Context) (TargetList, error) {
 		})
 	}
 	calls.Wait()
-	now := time.Now()
-	for i := range list.Targets {
-		f.machines.addFirmware(now, &list.Targets[i])
-	}
+	f.addFirmware(ctx, list.Targets)
 	slices.Sort(list.Missing)
 	slices.SortFunc(list.Targets, func(a, b TargetInfo) int {
 		return cmp.Or(strings.Compare(a.Server, b.Server), strings.Compare(a.Device, b.Device), slices.Compare(a.MAC[:], b.MAC[:]))

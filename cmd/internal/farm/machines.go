@@ -49,9 +49,10 @@ type machine struct {
 	// when it was reset.
 	began time.Time
 	// start is began as of when the machine last asked for its script, at script: that was a start. firmware is how long
-	// it took until the kernel ran; 0 when that is not known.
-	start, script time.Time
-	firmware      time.Duration
+	// it took until the kernel ran, at kernel; 0 when that is not known.
+	start, script, kernel time.Time
+	firmware              time.Duration
+	booting               bool // its firmware was heard of, and it has not asked for its script since
 }
 
 // note takes an event. It returns whether the same happened just before.
@@ -73,10 +74,10 @@ func (m *machines) note(now time.Time, e bootsvc.Event) (again bool) {
 	}
 	m.recent.MoveToFront(at)
 	one := at.Value.(*machine)
-	reset := e.Firmware && !one.script.Before(one.began)
-	if one.began.IsZero() || now.Sub(one.last) > newStart || reset {
+	if one.began.IsZero() || now.Sub(one.last) > newStart || e.Firmware && !one.booting {
 		one.began = now
 	}
+	one.booting = (one.booting || e.Firmware) && !e.Script
 	if e.Script {
 		one.start, one.script, one.firmware = one.began, now, 0
 	}

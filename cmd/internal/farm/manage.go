@@ -18,10 +18,11 @@ import (
 
 // The methods that servers call of each other.
 const (
-	methodTargets = "targets"
-	methodBoot    = "boot"
-	methodStop    = "stop"
-	methodStart   = "start"
+	methodTargets  = "targets"
+	methodFirmware = "firmware"
+	methodBoot     = "boot"
+	methodStop     = "stop"
+	methodStart    = "start"
 )
 
 // handle answers the calls of other servers.
@@ -29,6 +30,12 @@ func (f *Farm) handle(ctx context.Context, method string, body json.RawMessage, 
 	switch method {
 	case methodTargets:
 		return f.localTargets(), nil
+	case methodFirmware:
+		var asked []kernelAge
+		if err := json.Unmarshal(body, &asked); err != nil {
+			return nil, Errorf(ErrorInvalid, "the request cannot be read: %v", err)
+		}
+		return f.firmwareOf(asked), nil
 	case methodBoot:
 		var mac MAC
 		if err := json.Unmarshal(body, &mac); err != nil {
