@@ -135,10 +135,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, n files.Name) {
 	tr := files.Transfer{Service: "http", Name: n}
 	from, _ := netip.ParseAddrPort(r.RemoteAddr)
-	mac, known := s.tree.Caller(n, from.Addr())
-	if !known && s.macOf != nil {
-		mac, known = s.macOf(from.Addr().Unmap())
-	}
+	mac, known := s.caller(n, from.Addr().Unmap())
 	tr.MAC = mac
 	f, err := s.tree.Open(n)
 	if err != nil {
@@ -171,6 +168,16 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, n files.Name) {
 		s.sent.Add(1)
 	}
 	s.note(tr, known, r.RemoteAddr)
+}
+
+// caller says which machine asks. Who has the address now counts more than who named itself there a while ago.
+func (s *Server) caller(n files.Name, from netip.Addr) (bootsvc.MAC, bool) {
+	if !n.Known && s.macOf != nil {
+		if mac, ok := s.macOf(from); ok {
+			return mac, true
+		}
+	}
+	return s.tree.Caller(n, from)
 }
 
 func (s *Server) note(tr files.Transfer, known bool, from string) {

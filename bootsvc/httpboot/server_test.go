@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -227,6 +228,27 @@ func TestAClientThatDoesNotReadAnErrorIsDropped(t *testing.T) {
 		}
 		stop()
 	})
+}
+
+// An address that went from one machine to the next is the next one's, whatever the other one said there.
+func TestWhatAMachineLoadsIsToldOfTheOneThatHasItsAddress(t *testing.T) {
+	farm := filestest.New()
+	s, err := New(Config{
+		Listen: netip.MustParseAddrPort("127.0.0.1:0"), Tree: files.New(farm, filestest.Loaders(t)),
+		MACOf: func(netip.Addr) (bootsvc.MAC, bool) { return filestest.MAC, true },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.listener.Close()
+	s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/script/52-54-00-99-00-01", nil))
+	if e := farm.Event(); e.MAC == filestest.MAC {
+		t.Errorf("of a machine that names itself is told %+v", e)
+	}
+	s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/ipxe/snponly.efi", nil))
+	if e := farm.Event(); e.MAC != filestest.MAC {
+		t.Errorf("of the one that has the address is told %+v", e)
+	}
 }
 
 // A client that leaves in the middle is told to the farm as a problem.

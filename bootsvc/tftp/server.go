@@ -165,10 +165,7 @@ func (s *Server) tell(now time.Time) bool {
 
 func (s *Server) transfer(n files.Name, from netip.Addr, client tftp.OutgoingTransfer, to io.ReaderFrom) error {
 	tr := files.Transfer{Service: "tftp", Name: n}
-	mac, known := s.tree.Caller(n, from)
-	if !known && s.macOf != nil {
-		mac, known = s.macOf(from)
-	}
+	mac, known := s.caller(n, from)
 	tr.MAC = mac
 	f, err := s.tree.Open(n)
 	if err != nil {
@@ -195,6 +192,16 @@ func (s *Server) transfer(n files.Name, from netip.Addr, client tftp.OutgoingTra
 	}
 	s.note(tr, known, from)
 	return tr.Err
+}
+
+// caller says which machine asks. Who has the address now counts more than who named itself there a while ago.
+func (s *Server) caller(n files.Name, from netip.Addr) (bootsvc.MAC, bool) {
+	if !n.Known && s.macOf != nil {
+		if mac, ok := s.macOf(from); ok {
+			return mac, true
+		}
+	}
+	return s.tree.Caller(n, from)
 }
 
 func (s *Server) note(tr files.Transfer, known bool, from netip.Addr) {

@@ -238,18 +238,6 @@ func TestRealFirmwareGetsWhatItAsksFor(t *testing.T) {
 	}
 }
 
-// What a client can take is more than the network: a block in fragments does not reach firmware that cannot put them together.
-func TestNoBlockIsLargerThanAFrame(t *testing.T) {
-	l := start(t)
-	for asked, want := range map[string]string{"512": "512", "1468": "1468", "1469": "1468", "1472": "1468", "8192": "1468", "65464": "1468"} {
-		m := l.machine("127.0.0.1")
-		if got := m.options(request(opRead, "boot/debian12@3/kernel", "blksize", asked))["blksize"]; got != want {
-			t.Errorf("asked for blocks of %s bytes, the server agrees to %s", asked, got)
-		}
-		m.abort(8, "that is all")
-	}
-}
-
 // OVMF asks for the size, leaves with error 8, and asks again: that is no failure, and nobody is told of one.
 func TestAProbeForTheSizeIsNoFailure(t *testing.T) {
 	l := start(t)

@@ -1,0 +1,35 @@
+package tftp
+
+import (
+	"testing"
+
+	"github.com/spate-project/spate/bootsvc/files/filestest"
+)
+
+// What a client can take is more than the network: a block in fragments does not reach firmware that cannot put them together.
+func TestNoBlockIsLargerThanAFrame(t *testing.T) {
+	l := start(t)
+	for asked, want := range map[string]string{"512": "512", "1468": "1468", "1469": "1468", "1472": "1468", "8192": "1468", "65464": "1468"} {
+		m := l.machine("127.0.0.1")
+		if got := m.options(request(opRead, "boot/debian12@3/kernel", "blksize", asked))["blksize"]; got != want {
+			t.Errorf("asked for blocks of %s bytes, the server agrees to %s", asked, got)
+		}
+		m.abort(8, "that is all")
+	}
+}
+
+// An address that went from one machine to the next is the next one's, whatever the other one said there.
+func TestWhatAMachineLoadsIsToldOfTheOneThatHasItsAddress(t *testing.T) {
+	l := start(t)
+	for _, name := range []string{"grub/52:54:00:99:00:01.cfg", "ipxe/snponly.efi"} {
+		m := l.machine("127.0.0.1") // whose address that of filestest.MAC is
+		m.options(request(opRead, name, "blksize", "1432"))
+		m.rest(1432, 1)
+	}
+	if e := l.farm.Event(); e.MAC == filestest.MAC {
+		t.Errorf("of a machine that names itself is told %+v", e)
+	}
+	if e := l.farm.Event(); e.MAC != filestest.MAC {
+		t.Errorf("of the one that has the address is told %+v", e)
+	}
+}
