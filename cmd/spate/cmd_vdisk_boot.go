@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -40,10 +39,10 @@ func (b *bootFlags) files() (vdisk.BootFiles, error) {
 		}
 	}
 	if err := vdisk.CheckCommandLine(b.line); err != nil {
-		all = append(all, fmt.Errorf("--command-line: %w", err))
+		all = append(all, flagError("--command-line", err))
 	}
 	if b.kernel == "" && (b.image != "" || b.line != "") {
-		all = append(all, errors.New("--boot-image and --command-line are of no use without --kernel: name the kernel, too"))
+		all = append(all, usageError("--boot-image and --command-line are of no use without --kernel: name the kernel, too"))
 	}
 	switch len(all) {
 	case 0:
@@ -55,7 +54,7 @@ func (b *bootFlags) files() (vdisk.BootFiles, error) {
 	for _, err := range all {
 		fmt.Fprintf(&text, "\n  %v", err)
 	}
-	return files, fmt.Errorf("%d things are wrong with what the vDisk is to be booted with:%s", len(all), text.String())
+	return files, together(all, fmt.Errorf("%d things are wrong with what the vDisk is to be booted with:%s", len(all), text.String()))
 }
 
 // bootJSON is what a version is booted with, as --json tells it.

@@ -91,11 +91,16 @@ func TestFilesThatCannotBeBootedAreRefusedInWords(t *testing.T) {
 		{[]string{"--kernel", "/no/such/vmlinuz"}, []string{"kernel /no/such/vmlinuz: no such file"}},
 		{[]string{"--kernel", kernel, "--boot-image", imageFile(t)}, []string{"is no initramfs", "spate bootimage build"}},
 		{[]string{"--command-line", "quiet"}, []string{"without --kernel"}},
+		{[]string{"--command-line", "a\tb"}, []string{"--command-line: byte 1", "without --kernel"}},
 	} {
+		exit := exitFailed
+		if c.args[0] == "--command-line" { // nothing is wrong but the flags
+			exit = exitUsage
+		}
 		store := t.TempDir()
 		_, errs, code := run(t, nil, append([]string{"vdisk", "import", imageFile(t), "--into", store}, c.args...)...)
 		for _, want := range c.want {
-			if code != exitFailed || !strings.Contains(errs, want) {
+			if code != exit || !strings.Contains(errs, want) {
 				t.Errorf("%v: exit %d, does not say %q: %s", c.args, code, want, errs)
 			}
 		}

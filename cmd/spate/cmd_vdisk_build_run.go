@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,26 +39,35 @@ type build struct {
 // build looks at everything, and says all that is wrong at once.
 func (f *buildFlags) build(c *cobra.Command) (*build, error) {
 	b := &build{flags: f, boot: f.image, stages: newStages(c.ErrOrStderr())}
-	var problems []string
+	var problems []error
 	note := func(err error) {
 		if err != nil {
-			problems = append(problems, err.Error())
+			problems = append(problems, err)
+		}
+	}
+	told := func(sentences []string) {
+		for _, text := range sentences {
+			note(errors.New(text))
 		}
 	}
 	size, err := parseBytes(f.size)
-	note(err)
+	note(flagError("--size", err))
 	chunk, err := parseSize(f.chunk)
-	note(err)
+	note(flagError("--chunk", err))
 	codec, err := tree.ParseCodec(f.codec)
-	note(err)
-	note(vdisk.CheckName(f.name))
+	note(flagError("--codec", err))
+	note(flagError("--name", vdisk.CheckName(f.name)))
 	note(f.free())
 	b.line = strings.TrimSpace(standardLine + " rootfstype=" + f.fs + " " + f.line)
-	note(vdisk.CheckCommandLine(b.line))
+	note(flagError("--command-line", vdisk.CheckCommandLine(b.line)))
 	b.image = rootfs.Image{Type: f.fs, Bytes: size, Name: f.name}
-	problems = append(problems, b.image.Problems()...)
+	if slices.Contains(rootfs.FileSystems(), f.fs) {
+		told(b.image.Problems())
+	} else {
+		note(usageError("--fs %s", strings.Join(b.image.Problems(), "; ")))
+	}
 	if f.from != "" {
-		problems = append(problems, b.lookAtFolder(c.Context(), size)...)
+		told(b.lookAtFolder(c.Context(), size))
 	} else {
 		b.debian = rootfs.Debian{Suite: f.suite, Mirrors: f.mirrors, Kernel: f.kernel, Include: f.include}
 		var unread []string
@@ -65,11 +75,12 @@ func (f *buildFlags) build(c *cobra.Command) (*build, error) {
 		if len(unread) > 0 {
 			b.debian.Login = rootfs.Login{None: true} // nothing comes of it; what is wrong with it is said
 		}
-		problems = append(append(problems, unread...), b.debian.Problems()...)
+		told(unread)
+		told(b.debian.Problems())
 	}
-	problems = append(problems, b.boot.Problems()...)
+	told(b.boot.Problems())
 	if len(problems) > 0 {
-		return nil, fmt.Errorf("nothing was begun, because of this:\n  %s", strings.Join(problems, "\n  "))
+		return nil, together(problems, fmt.Errorf("nothing was begun, because of this:\n  %s", strings.ReplaceAll(errors.Join(problems...).Error(), "\n", "\n  ")))
 	}
 	b.into = vdisk.ImportOptions{
 		Into: f.store, Name: f.name, NewVersion: f.newVersion, ChunkSize: chunk, Codec: codec, Who: whoami(), Program: program(),

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -160,6 +161,12 @@ func TestWhatABuildLacksIsSaidAtOnce(t *testing.T) {
 	for _, want := range []string{"--root-password-file: ", "--ssh-key: ", "--firmware: ", "--add: ", `"B:" is not the name of a release`} {
 		if !strings.Contains(errs, want) {
 			t.Errorf("does not say %q:\n%s", want, errs)
+		}
+	}
+	sound := []string{"vdisk", "build", "--from", rootFolder(t), "--size", "1G", "--name", "x", "--store", empty, "--init", target(t)}
+	for _, args := range [][]string{{"--fs", "ntfs"}, {"--codec", "rar"}, {"--chunk", "3X"}, {"--name", "a b"}, {"--command-line", "a\nb", "--codec", "rar"}} {
+		if _, errs, code := run(t, nil, append(slices.Clone(sound), args...)...); os.Geteuid() == 0 && code != exitUsage || !strings.Contains(errs, args[0]) {
+			t.Errorf("%v: %d %s", args, code, errs)
 		}
 	}
 	for _, args := range [][]string{

@@ -43,6 +43,24 @@ func usageError(format string, args ...any) error {
 	return &exitError{exitUsage, fmt.Errorf(format, args...)}
 }
 
+// flagError says which flag is wrong; nil when err is.
+func flagError(flag string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return usageError("%s: %w", flag, err)
+}
+
+// together makes err, which tells all of these, wrong usage when each of them is.
+func together(all []error, err error) error {
+	for _, one := range all {
+		if e, ok := errors.AsType[*exitError](one); !ok || e.code != exitUsage {
+			return err
+		}
+	}
+	return &exitError{exitUsage, err}
+}
+
 // group makes a command that only holds others: it shows its help, or says that there is no such command, which
 // cobra does at the top only.
 func group(c *cobra.Command, below ...*cobra.Command) *cobra.Command {
