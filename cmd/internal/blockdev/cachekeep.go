@@ -217,13 +217,12 @@ func (p *pool) resume(used *slotSet) {
 	defer p.mu.Unlock()
 	p.next = used.end()
 	for first := slot(0); first < p.next; first++ {
-		switch {
-		case used.has(first):
-		case p.reuseLocked(first):
-		default:
-			p.data.discard(int64(first)*CacheBlock, CacheBlock)
-			p.pushLocked(first)
+		end := first
+		for end < p.next && !used.has(end) {
+			end++
 		}
+		p.resumeRunLocked(first, end)
+		first = end
 	}
 	for p.next < p.slots && p.reuseLocked(p.next) {
 		p.next++
@@ -234,9 +233,29 @@ func (p *pool) resume(used *slotSet) {
 	p.peak = p.usedLocked()
 }
 
+// resumeRunLocked takes the free blocks from first to before end. There may be a million, which must not cost a call of the system each
+// while the disk is waited for.
+func (p *pool) resumeRunLocked(first, end slot) {
+	for first < end {
+		there := end // the first that may be of use for the reserve
+		if len(p.ready) < cap(p.ready) {
+			there = min(end, slot(p.data.nextPresent(int64(first)*CacheBlock, int64(end)*CacheBlock)/CacheBlock))
+		}
+		if there > first {
+			p.data.discard(int64(first)*CacheBlock, int64(there-first)*CacheBlock)
+		}
+		for ; first < there; first++ {
+			p.pushLocked(first)
+		}
+		if first < end && p.reuseLocked(first) {
+			first++
+		}
+	}
+}
+
 // reuseLocked puts a free block into the reserve if it has memory and the reserve has room.
 func (p *pool) reuseLocked(s slot) bool {
-	if len(p.ready) == cap(p.ready) || !p.data.present(int64(s)*CacheBlock) {
+	if len(p.ready) == cap(p.ready) || p.data.nextPresent(int64(s)*CacheBlock, int64(s+1)*CacheBlock) > int64(s)*CacheBlock {
 		return false
 	}
 	p.data.discardKept(int64(s) * CacheBlock)

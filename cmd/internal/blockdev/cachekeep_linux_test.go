@@ -56,6 +56,59 @@ func TestTheListOfRequestsOutlivesItsProcess(t *testing.T) {
 	}
 }
 
+// Free blocks that lie side by side are given back at once, as many as there are, but for those that have their memory and go into
+// the reserve: a disk waits for a successor meanwhile.
+func TestASuccessorFindsFreeBlocksInRuns(t *testing.T) {
+	const slots, reserve = 1 << 16, 64
+	f := memfd(t, "data")
+	if err := f.Truncate(slots * CacheBlock); err != nil {
+		t.Fatal(err)
+	}
+	data, err := mapFile(f, slots*CacheBlock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := &slotSet{bits: make([]uint64, slots/64)}
+	for _, s := range []slot{0, 1000, slots - 10} {
+		used.add(s)
+	}
+	for s := slot(500); s < 510; s++ { // ten of them have something in them
+		data.bytes[int64(s)*CacheBlock] = 1
+	}
+	given := 0
+	data.seam = func(dst, _ []byte) {
+		if len(dst) > 0 {
+			given++
+		}
+	}
+	p, err := newPool(data, slots, reserve, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.resume(used)
+	if len(p.ready) != 10 || p.usedLocked() != 3 {
+		t.Errorf("%d blocks are ready, %d used", len(p.ready), p.usedLocked())
+	}
+	if want := 4 + len(p.ready); given > want { // before, between, behind; and each that is ready is cleared
+		t.Errorf("memory was given back in %d parts, not %d", given, want)
+	}
+	for s, ok := p.take(); ok; s, ok = p.take() {
+		if used.has(s) || data.bytes[int64(s)*CacheBlock] != 0 {
+			t.Fatalf("block %d is used or not empty", s)
+		}
+		used.add(s)
+	}
+	for s := range slot(slots) {
+		if !used.has(s) {
+			t.Fatalf("block %d is lost", s)
+		}
+	}
+	p.close()
+	if err := p.release(); err != nil {
+		t.Error(err)
+	}
+}
+
 // What was written into files in memory a successor finds there, over the same content and no other; and it has at once the
 // free memory that its predecessor had ready.
 func TestAKeptCacheIsRecoveredFromItsFiles(t *testing.T) {

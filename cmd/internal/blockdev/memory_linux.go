@@ -64,13 +64,16 @@ func (m *memory) punch(off, length int64) bool {
 	return unix.Madvise(m.bytes[off:off+length], unix.MADV_DONTNEED) == nil
 }
 
-// present tells whether the block at off takes up memory, as far as that can be known.
-func (m *memory) present(off int64) bool {
+// nextPresent is where from off on memory is taken up, as far as that can be known; end when it is not before.
+func (m *memory) nextPresent(off, end int64) int64 {
 	if m.file == nil {
-		return false
+		return end
 	}
 	at, err := unix.Seek(int(m.file.Fd()), off, unix.SEEK_DATA)
-	return err == nil && at < off+CacheBlock
+	if err != nil { // there is nothing behind off
+		return end
+	}
+	return min(at, end)
 }
 
 // free ends the memory. Nobody may touch it afterwards.

@@ -15,7 +15,7 @@ func (m *memory) punch(int64, int64) bool { return false }
 
 func (m *memory) populate(int64, int64) {}
 
-func (m *memory) present(int64) bool { return false }
+func (m *memory) nextPresent(_, end int64) int64 { return end }
 
 func (m *memory) free() error {
 	m.bytes = nil
