@@ -229,6 +229,19 @@ func refusals(t *testing.T, c Config) {
 	}, "no configured subnet is a network of interface s0", "192.0.2.1/24")
 	refuse(func(c *Config) { c.Subnets = nil }, "no subnet is configured", "mode proxy")
 	refuse(func(c *Config) { c.Interface = "nope0" }, "interface nope0")
+	logged, doubts := observer.New(zap.WarnLevel)
+	wide := c
+	wide.Subnets = []Subnet{{Network: netip.MustParsePrefix("192.0.0.0/16")}}
+	for _, c := range []Config{c, wide} {
+		s, err := New(c, &fakeDirectory{}, zap.New(logged))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Close()
+	}
+	if all := doubts.All(); len(all) != 1 || all[0].ContextMap()["what"] != "subnet 192.0.0.0/16, and interface s0 with 192.0.2.1/24" {
+		t.Errorf("of a network that is not the interface's is said %+v", all)
+	}
 	s, err := New(c, &fakeDirectory{}, nil)
 	if err != nil {
 		t.Fatal(err)

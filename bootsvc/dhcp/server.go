@@ -47,11 +47,15 @@ func New(cfg Config, dir bootsvc.Directory, log *zap.Logger) (*Service, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	if err := cfg.checkInterface(); err != nil {
-		return nil, err
-	}
 	if log == nil {
 		log = zap.NewNop()
+	}
+	doubt, err := cfg.checkInterface()
+	if err != nil {
+		return nil, err
+	}
+	if doubt != "" {
+		log.Warn("machines are told another network than this server has; correct the one in boot.subnets, or the mask of the interface", zap.String("what", doubt))
 	}
 	s := &Service{cfg: cfg, dir: dir, log: log, checkFor: checkFor}
 	if err := s.open(); err != nil {
@@ -90,35 +94,44 @@ func (s *Service) open() (err error) {
 	return err
 }
 
-// checkInterface makes sure that the service stands on the network that it is to serve.
-func (c *Config) checkInterface() error {
+// checkInterface makes sure that the service stands on the network that it is to serve. It gives what is doubtful about it, if anything is.
+func (c *Config) checkInterface() (doubt string, err error) {
 	i, err := net.InterfaceByName(c.Interface)
 	if err != nil {
-		return fmt.Errorf("dhcp: interface %s: %w", c.Interface, err)
+		return "", fmt.Errorf("dhcp: interface %s: %w", c.Interface, err)
 	}
 	all, err := i.Addrs()
 	if err != nil {
-		return fmt.Errorf("dhcp: interface %s: %w", c.Interface, err)
+		return "", fmt.Errorf("dhcp: interface %s: %w", c.Interface, err)
 	}
-	var own []netip.Addr
+	var own netip.Prefix // of c.Addr
 	var names []string
 	for _, a := range all {
-		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil {
-			own = append(own, netip.AddrFrom4([4]byte(n.IP.To4())))
-			names = append(names, n.String())
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() {
+			names = append(names, p.String())
+			if p.Addr() == c.Addr {
+				own = p
+			}
 		}
 	}
 	has := "it has no IPv4 address"
 	if len(names) > 0 {
 		has = "it has " + strings.Join(names, ", ")
 	}
-	if !slices.Contains(own, c.Addr) {
-		return fmt.Errorf("dhcp: %s is not an address of interface %s: %s", c.Addr, c.Interface, has)
+	if !own.IsValid() {
+		return "", fmt.Errorf("dhcp: %s is not an address of interface %s: %s", c.Addr, c.Interface, has)
 	}
-	if c.Mode == ModeServer && c.subnet(c.Addr) == nil {
-		return fmt.Errorf("dhcp: no configured subnet is a network of interface %s: %s; configure that one, or name the interface of another", c.Interface, has)
+	if c.Mode == ModeProxy {
+		return "", nil
 	}
-	return nil
+	s := c.subnet(c.Addr)
+	if s == nil {
+		return "", fmt.Errorf("dhcp: no configured subnet is a network of interface %s: %s; configure that one, or name the interface of another", c.Interface, has)
+	}
+	if s.Network != own.Masked() {
+		doubt = fmt.Sprintf("subnet %s, and interface %s with %s", s.Network, c.Interface, own)
+	}
+	return doubt, nil
 }
 
 // event is something that the loop is told.
