@@ -111,6 +111,10 @@ func Enclose() (status int, inside bool, err error) {
 	}
 }
 
+// Outside runs f, in the process that Enclose has started, with the calling thread in the network that this computer has: programs
+// that f starts reach what it reaches.
+func Outside(f func() error) error { return lab.WithinNetworkOf(os.Getppid(), f) }
+
 // Main runs the tests of a package in a network namespace of their own. Where there can be none they run here, and skip
 // by Need.
 func Main(m *testing.M) int {

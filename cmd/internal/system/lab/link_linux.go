@@ -115,7 +115,11 @@ func (b *Bridge) Close() {
 func (l *Link) Within(f func() error) error { return l.within(f) }
 
 // within runs f with the calling thread in the namespace of the far end: processes that f starts live there.
-func (l *Link) within(f func() error) error {
+func (l *Link) within(f func() error) error { return WithinNetworkOf(l.holder.Process.Pid, f) }
+
+// WithinNetworkOf runs f with the calling thread in the network namespace of a process: sockets that f opens and processes that it
+// starts live there.
+func WithinNetworkOf(pid int, f func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	ours, err := os.Open("/proc/thread-self/ns/net")
@@ -123,7 +127,7 @@ func (l *Link) within(f func() error) error {
 		return err
 	}
 	defer ours.Close()
-	theirs, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", l.holder.Process.Pid))
+	theirs, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
 	if err != nil {
 		return err
 	}
