@@ -40,9 +40,7 @@ func TestABIOSMachineBootsToAWorkingSystemAndPowersOff(t *testing.T) {
 	if _, err := fmt.Sscanf(out, "Dirty: %d kB", &kilobytes); err != nil || kilobytes < 10<<10 {
 		t.Errorf("there are no dirty pages to speak of: %s, %v", out, err)
 	}
-	m.MustRun("systemctl --no-block poweroff", seconds)
-	m.WaitLine("reboot: Power down", toSystem)
-	m.WaitEnd(toSystem)
+	powersOff(t, m)
 }
 
 // Under enforced Secure Boot a machine boots through the signed shim, GRUB and kernel.

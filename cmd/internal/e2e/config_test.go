@@ -59,9 +59,7 @@ func TestAMachineBootsWithAnOverlayAsItsRoot(t *testing.T) {
 	}
 	remember(t, m)
 	workerKilled.on(t, m, 0)
-	m.MustRun("systemctl --no-block poweroff", seconds)
-	m.WaitLine("reboot: Power down", toSystem)
-	m.WaitEnd(toSystem)
+	powersOff(t, m)
 }
 
 // Of two cards that both reach the servers the one that PXE used gets the address, though the kernel finds the other one first. A

@@ -89,3 +89,11 @@ func healthy(t *testing.T, g *vmlab.Guest) {
 		t.Errorf("%s: the kernel's log says:\n%s", g.Name, strings.Join(bad, "\n"))
 	}
 }
+
+// powersOff shuts a machine down, which it does cleanly, and without having complained of its disk.
+func powersOff(t *testing.T, g *vmlab.Guest) {
+	t.Helper()
+	g.MustRun("systemctl --no-block poweroff", seconds)
+	g.WaitLine("reboot: Power down", g.Uptime()+toSystem)
+	g.WaitEnd(g.Uptime() + toSystem)
+}
