@@ -109,6 +109,30 @@ func TestASuccessorFindsFreeBlocksInRuns(t *testing.T) {
 	}
 }
 
+// A block of kept memory has it before anybody writes there, also when the reserve is used up.
+func TestABlockHasItsMemoryWhenItIsTaken(t *testing.T) {
+	f := memfd(t, "data")
+	if err := f.Truncate(8 * CacheBlock); err != nil {
+		t.Fatal(err)
+	}
+	data, err := mapFile(f, 8*CacheBlock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := newPool(data, 8, 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, ok := p.take()
+	if at := int64(s) * CacheBlock; !ok || data.nextPresent(at, at+CacheBlock) != at {
+		t.Errorf("block %d has no memory", s)
+	}
+	p.close()
+	if err := p.release(); err != nil {
+		t.Error(err)
+	}
+}
+
 // What was written into files in memory a successor finds there, over the same content and no other; and it has at once the
 // free memory that its predecessor had ready.
 func TestAKeptCacheIsRecoveredFromItsFiles(t *testing.T) {

@@ -71,12 +71,22 @@ func (p *pool) bytes(s slot) []byte {
 
 // take gives a block of zeros, if there is one.
 func (p *pool) take() (slot, bool) {
+	s, cold, ok := p.takeAny()
+	if cold && p.data.file != nil {
+		// A thread that waits for memory in a system call is alone in that. In a page fault it would keep the collector from stopping
+		// it, which stops all others first: nobody would serve the writes by which the machine gets memory.
+		p.data.populate(int64(s)*CacheBlock, CacheBlock)
+	}
+	return s, ok
+}
+
+// takeAny takes a block, and says whether it has no memory yet.
+func (p *pool) takeAny() (s slot, cold, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var s slot
 	switch {
 	case p.closed:
-		return 0, false
+		return 0, false, false
 	case len(p.ready) > 0:
 		s = p.ready[len(p.ready)-1]
 		p.ready = p.ready[:len(p.ready)-1]
@@ -85,13 +95,12 @@ func (p *pool) take() (slot, bool) {
 			p.fillLocked()
 		}
 	default:
-		var ok bool
-		if s, ok = p.coldLocked(); !ok {
-			return 0, false
+		if s, cold = p.coldLocked(); !cold {
+			return 0, false, false
 		}
 	}
 	p.peak = max(p.peak, p.usedLocked())
-	return s, true
+	return s, cold, true
 }
 
 // coldLocked takes a free block that has no memory.
