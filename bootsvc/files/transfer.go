@@ -2,6 +2,8 @@ package files
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spate-project/spate/bootsvc"
@@ -37,6 +39,26 @@ func (t *Tree) Note(tr Transfer) {
 	}
 	t.directory.Note(e)
 }
+
+// Missing tells the farm that a machine, if caller knows which one, asks for a name that does not exist: firmware asks for what some DHCP
+// server names. It is told, and caller asked, at most once a second. What loaders look for by themselves, and do without, is not told.
+func (t *Tree) Missing(service, name string, now time.Time, caller func() (bootsvc.MAC, bool)) {
+	plain := strings.TrimPrefix(name, "/")
+	if slices.ContainsFunc(companions, func(begin string) bool { return strings.HasPrefix(plain, begin) }) {
+		return
+	}
+	if last := t.missed.Load(); last == now.Unix() || !t.missed.CompareAndSwap(last, now.Unix()) {
+		return
+	}
+	if mac, known := caller(); known {
+		t.directory.Note(bootsvc.Event{MAC: mac, Service: service, Problem: true,
+			Text: fmt.Sprintf("asks for %.80q, and there is no such file; spated pxe-check shows which DHCP server names which file", name)})
+	}
+}
+
+// companions are how the names begin of what loaders look for by themselves: GRUB lists of its modules, shim newer revocations and
+// certificates, iPXE a script.
+var companions = []string{bootsvc.FolderGRUB, "revocations", "shim_certificate", "autoexec.ipxe", bootsvc.FolderIPXE + "autoexec.ipxe"}
 
 // String is what people call the thing.
 func (n Name) String() string {

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/spate-project/spate/bootsvc"
 	"github.com/spate-project/spate/bootsvc/ipxe"
@@ -25,6 +26,8 @@ const (
 type Tree struct {
 	directory bootsvc.Directory
 	loaders   ipxe.Loaders
+
+	missed atomic.Int64 // the second in which a name that does not exist was told
 
 	mu      sync.Mutex
 	callers map[netip.Addr]bootsvc.MAC // guarded by mu; at most maxCallers

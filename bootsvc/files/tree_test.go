@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spate-project/spate/bootsvc"
 	"github.com/spate-project/spate/bootsvc/files"
@@ -115,5 +116,20 @@ func TestABootFileOfAnotherContentIsNotGiven(t *testing.T) {
 		if err == nil {
 			f.Close()
 		}
+	}
+}
+
+// A DHCP server that names a file of another boot server is found; what loaders look for by themselves is no problem, and a flood no flood.
+func TestANameThatDoesNotExistIsToldUnlessLoadersLookForItByThemselves(t *testing.T) {
+	farm := filestest.New()
+	tree, now := files.New(farm, filestest.Loaders(t)), time.Now()
+	for i, name := range []string{"grub/x86_64-efi/command.lst", "/grub/x86_64-efi/fs.lst", "revocations_sku.efi", "shim_certificate_0.efi", "ipxe/autoexec.ipxe", "pxelinux.0", "/undionly.kpxe"} {
+		for range 100 {
+			tree.Missing("tftp", name, now.Add(time.Duration(i)*time.Second), func() (bootsvc.MAC, bool) { return filestest.MAC, true })
+		}
+	}
+	events := farm.Events()
+	if len(events) != 2 || !events[0].Problem || events[0].MAC != filestest.MAC || !strings.Contains(events[0].Text, `"pxelinux.0"`) || !strings.Contains(events[1].Text, `"/undionly.kpxe"`) {
+		t.Errorf("told %+v", events)
 	}
 }

@@ -125,6 +125,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	n, err := files.ParseURL(asked)
 	if err != nil {
 		s.missing.Add(1)
+		from, _ := netip.ParseAddrPort(r.RemoteAddr)
+		s.tree.Missing("http", asked, time.Now(), func() (bootsvc.MAC, bool) { return s.caller(n, from.Addr().Unmap()) })
 		s.log.Debug("no such file", zap.String("remote", r.RemoteAddr), zap.String("file", fmt.Sprintf("%.80q", asked)))
 		http.Error(w, "There is no such file here.", http.StatusNotFound)
 		return

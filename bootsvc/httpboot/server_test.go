@@ -249,6 +249,10 @@ func TestWhatAMachineLoadsIsToldOfTheOneThatHasItsAddress(t *testing.T) {
 	if e := farm.Event(); e.MAC != filestest.MAC {
 		t.Errorf("of the one that has the address is told %+v", e)
 	}
+	s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/menu.ipxe", nil))
+	if e := farm.Event(); e.MAC != filestest.MAC || !e.Problem || !strings.Contains(e.Text, `asks for "/menu.ipxe"`) {
+		t.Errorf("of a file that does not exist is told %+v", e)
+	}
 }
 
 // A client that leaves in the middle is told to the farm as a problem.

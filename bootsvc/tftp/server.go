@@ -143,6 +143,7 @@ func (s *Server) read(name string, to io.ReaderFrom) error {
 	n, err := files.Parse(name)
 	if err != nil {
 		s.missing.Add(1)
+		s.tree.Missing("tftp", name, time.Now(), func() (bootsvc.MAC, bool) { return s.caller(n, from) })
 		s.log.Debug("no such file", zap.Stringer("remote", from), zap.String("file", short(name)))
 		return fmt.Errorf("there is no file %s", short(name))
 	}

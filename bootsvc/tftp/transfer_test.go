@@ -1,6 +1,7 @@
 package tftp
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/spate-project/spate/bootsvc"
@@ -33,5 +34,18 @@ func TestWhatAMachineLoadsIsToldOfTheOneThatHasItsAddress(t *testing.T) {
 	}
 	if e := load("ipxe/snponly.efi"); e.MAC != filestest.MAC {
 		t.Errorf("of the one that has the address is told %+v", e)
+	}
+}
+
+// The person who looks for the reason sees what the machine asked for.
+func TestAFileThatDoesNotExistIsToldOfTheMachine(t *testing.T) {
+	l := start(t)
+	m := l.machine("127.0.0.1")
+	m.send(request(opRead, "pxelinux.0"))
+	if op, _ := m.receive(); op != opError {
+		t.Errorf("answered by %d", op)
+	}
+	if e := l.farm.Event(); !e.Problem || e.MAC != filestest.MAC || e.Service != "tftp" || !strings.Contains(e.Text, `asks for "pxelinux.0"`) {
+		t.Errorf("told %+v", e)
 	}
 }
