@@ -138,7 +138,8 @@ func (l *link) peer() (pid int, err error) {
 // awaitEnd returns when a process that is no child of ours has ended.
 func awaitEnd(pid int) error {
 	fd, err := unix.PidfdOpen(pid, 0)
-	if errors.Is(err, unix.ESRCH) {
+	// Of a process that has ended, and whose number lives on as that of the session of its children, older kernels (6.1) say EINVAL.
+	if errors.Is(err, unix.ESRCH) || pid > 0 && errors.Is(err, unix.EINVAL) {
 		return nil
 	}
 	if err != nil {
