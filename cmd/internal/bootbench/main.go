@@ -179,7 +179,11 @@ func (b *bench) boot(ctx context.Context, c chain, mbit int, watch func(*vmlab.M
 			return err
 		}
 	}
-	m, err := n.BootOn(ctx, tap, vmlab.Hardware{})
+	hardware := vmlab.Hardware{}
+	if c.disk != nil {
+		hardware.Disk = c.disk(b)
+	}
+	m, err := n.BootOn(ctx, tap, hardware)
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,8 @@ type row struct {
 	Unit  string  `json:"unit"`
 	Spate float64 `json:"spate"` // medians
 	Peer  float64 `json:"peer"`
+	// Local is what the same machine takes with a disk of its own, which no disk in the network can be faster than.
+	Local float64 `json:"local"`
 	Ratio float64 `json:"ratio"`
 	Bound float64 `json:"bound"` // of Ratio, at most
 	OK    bool    `json:"ok"`
@@ -55,6 +57,7 @@ func compare(results map[string][]sample) (rows []row) {
 		r := row{Name: f.name, Unit: f.unit, Bound: f.bound}
 		r.Spate, r.Spread = median(results[spateName], f.of)
 		r.Peer, r.PeerSpread = median(results[peerName], f.of)
+		r.Local, _ = median(results[localName], f.of)
 		if r.Peer > 0 {
 			r.Ratio = r.Spate / r.Peer
 		}
@@ -81,13 +84,13 @@ func median(samples []sample, of func(sample) float64) (value, spread float64) {
 func printRows(out io.Writer, rows []row) {
 	fmt.Fprintln(out)
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "what\tunit\tSpate\tnbd\tratio\tbound\t\tspread\tits spread")
+	fmt.Fprintln(w, "what\tunit\tSpate\tnbd\tratio\tbound\t\tspread\tits spread\town disk\tits ratio")
 	for _, r := range rows {
 		verdict := "ok"
 		if !r.OK {
 			verdict = "MISSED"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%.2f\t%.2f\t%.2f\t%.2f\t%s\t%.0f%%\t%.0f%%\n", r.Name, r.Unit, r.Spate, r.Peer, r.Ratio, r.Bound, verdict, 100*r.Spread, 100*r.PeerSpread)
+		fmt.Fprintf(w, "%s\t%s\t%.2f\t%.2f\t%.2f\t%.2f\t%s\t%.0f%%\t%.0f%%\t%.2f\t%.2f\n", r.Name, r.Unit, r.Spate, r.Peer, r.Ratio, r.Bound, verdict, 100*r.Spread, 100*r.PeerSpread, r.Local, r.Local/max(r.Peer, 1e-9))
 	}
 	w.Flush()
 }

@@ -47,6 +47,8 @@ type Hardware struct {
 	// NoRandom takes the random number generator out of a machine with a BIOS. Virtual machines have one, or one in their CPU,
 	// which the standard model of QEMU's emulation lacks.
 	NoRandom bool
+	// Disk is the image of a disk of the machine itself, from which it does not boot; what is written to it is gone afterwards.
+	Disk string
 	// Reboot lets the machine start again when it resets itself; otherwise that is its end.
 	Reboot bool
 	// Screen gets all that the machine writes to its console, as it comes; nil: nobody does. It must not wait for long.
@@ -151,6 +153,9 @@ func (h Hardware) arguments(dir, tap, mac string) ([]string, error) {
 		"-chardev", "socket,id=monitor,fd=" + strconv.Itoa(monitorFD), "-mon", "chardev=monitor,mode=control",
 		"-serial", "stdio", "-chardev", "socket,id=agent,fd=" + strconv.Itoa(agentFD), "-serial", "chardev:agent",
 		"-netdev", "tap,id=n0,ifname=" + tap + ",script=no,downscript=no", "-device", device}
+	if h.Disk != "" {
+		args = append(args, "-drive", "if=virtio,format=raw,snapshot=on,file="+h.Disk)
+	}
 	if h.CPU != "" {
 		args = append(args, "-cpu", h.CPU)
 	}

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -186,11 +187,12 @@ func buildInitrd(ctx context.Context, dir, root, version string) error {
 	return os.WriteFile(filepath.Join(dir, "initrd.gz"), packed, 0o644)
 }
 
-// addModules adds kernel modules and whatever they depend on to /lib, and the order in which they are loaded as /modules.
-func (a *archive) addModules(ctx context.Context, root, version string, names []string) error {
+// addModules adds kernel modules and whatever they depend on to /lib, and the order in which they are loaded as /modules. Those that
+// are loaded later, by who needs them, are in /lib only.
+func (a *archive) addModules(ctx context.Context, root, version string, names []string, later ...string) error {
 	var order []string
 	seen := map[string]bool{}
-	for _, m := range names {
+	for i, m := range slices.Concat(names, later) {
 		list, err := run(ctx, root, "modprobe", "-d", root, "-S", version, "--show-depends", m)
 		if err != nil {
 			return err
@@ -207,7 +209,9 @@ func (a *archive) addModules(ctx context.Context, root, version string, names []
 				return err
 			}
 			a.add("lib/"+name, modeFile|0o644, content)
-			order = append(order, "/lib/"+name)
+			if i < len(names) {
+				order = append(order, "/lib/"+name)
+			}
 		}
 	}
 	a.add("modules", modeFile|0o644, []byte(strings.Join(order, "\n")+"\n"))

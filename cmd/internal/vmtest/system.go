@@ -29,6 +29,9 @@ const (
 // peerModules are what the initramfs of the peer takes: a card, the disk, a root that can be written.
 var peerModules = []string{"virtio_pci", "virtio_net", "nbd", "overlay"}
 
+// ownDisk drives a disk of the machine itself.
+const ownDisk = "virtio_blk"
+
 // System is a Debian with systemd that boots from the network, in build/cache. Its files are shared: nobody may write
 // to them. /spate/init is its first program, for init= on the kernel's command line: it prints "MARK init" and goes on as
 // /sbin/init. The system prints "MARK multi-user" and "MARK settled state=running failed=[]"; spate.test=off makes
@@ -69,7 +72,7 @@ func kernelVersion(root string) (string, error) {
 
 func systemHash() string {
 	h := sha256.New()
-	fmt.Fprintln(h, systemRecipe, suite, systemIncluded, kernel, systemSize, systemID, peerModules)
+	fmt.Fprintln(h, systemRecipe, suite, systemIncluded, kernel, systemSize, systemID, peerModules, ownDisk)
 	err := fs.WalkDir(systemFiles, ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -184,7 +187,7 @@ func buildPeer(ctx context.Context, dir, root, version string) error {
 		}
 		a.add(to, modeFile|0o755, content)
 	}
-	if err := a.addModules(ctx, root, version, peerModules); err != nil {
+	if err := a.addModules(ctx, root, version, peerModules, ownDisk); err != nil {
 		return err
 	}
 	if err := a.addProgram(client, "sbin/nbd-client"); err != nil {
