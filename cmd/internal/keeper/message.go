@@ -28,8 +28,6 @@ type Config struct {
 	Line bootline.Line `json:"line"`
 	// DeviceKey is the private key of the device, empty when the command line names no file; a fresh one is made then.
 	DeviceKey []byte `json:"device_key,omitempty"`
-	// PSK is the key shared with the farm, empty where there is none.
-	PSK []byte `json:"psk,omitempty"`
 	// Program is how the worker names itself to servers.
 	Program string `json:"program"`
 	// Binary is what is run as keeper and worker; empty: this program.

@@ -194,9 +194,6 @@ func (w *worker) tryLogIn(ctx context.Context, link *nic.Link) (*agent.Attachmen
 	if d := w.state.Disk; d != nil { // the version that is attached, whatever is the newest now
 		login.VDisk = fmt.Sprintf("%s@%d", d.Name, d.Number)
 	}
-	if len(w.post.Config.PSK) == len(login.PSK) {
-		copy(login.PSK[:], w.post.Config.PSK)
-	}
 	a, err := agent.Attach(ctx, agent.Options{
 		Login: login, Where: deviceOf(w.state.Index), Remote: caches(memTotal()), NoClock: true,
 		Line: func(s string) { w.post.Say(keeper.Line, s) },
