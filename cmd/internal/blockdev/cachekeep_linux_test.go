@@ -39,7 +39,7 @@ func TestTheListOfRequestsOutlivesItsProcess(t *testing.T) {
 			t.Errorf("%d requests were left, not %d", len(got), want)
 		}
 		for i := range []int{1, maxInFlight, 0}[place] {
-			u.note(&command{place: maxInFlight - 1 - i, request: request{kind: cmdRead, length: 4096, cookie: 7}})
+			u.note(&command{place: maxInFlight - 1 - i, request: request{kind: cmdRead, length: 4096, cookie: 7}}, &lag{})
 		}
 		if err := u.memory.free(); err != nil {
 			t.Fatal(err)

@@ -22,8 +22,9 @@
 // The kernel's driver nbd asks over one end of a socket pair, in the plain form of the same protocol, and is set up by netlink
 // (include/uapi/linux/nbd-netlink.h). One socket, because more bring nothing; no time-out, because a disk that waits for a
 // server is slow and not dead. When the process dies the kernel keeps what comes, and a successor gives it another socket;
-// what the process had taken and not answered the successor answers from a list that outlives it (Unanswered); what is not in there,
-// writes above all, the kernel sends again when it looks for requests that take long (io_timeout).
+// reads that the process had taken and not answered the successor answers from a list that outlives it (Unanswered); all else the
+// kernel sends again when it looks for requests that take long (io_timeout). The kernel's name for a request is its place and how often
+// something was sent from there: an answer to what has been sent again ends the connection, and is never taken for another one's.
 // A request that is abandoned is never answered: an error would be one of the disk.
 //
 // # Write cache

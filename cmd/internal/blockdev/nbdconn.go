@@ -58,6 +58,7 @@ type connection struct {
 
 	free   chan *command // those that nobody uses
 	made   int           // commands made so far; belongs to the holder of the turn
+	behind lag           // belongs to the holder of the turn
 	budget budget
 	out    outbox
 }
@@ -134,7 +135,7 @@ func (c *connection) read() (*command, error) {
 			return nil, err
 		}
 		if !c.immediate(cmd) {
-			c.unanswered.note(cmd)
+			c.unanswered.note(cmd, &c.behind)
 			c.passOn()
 			return cmd, nil
 		}
@@ -182,8 +183,10 @@ func (c *connection) command() (*command, error) {
 		return &command{head: make([]byte, 0, errorReplyMaxSize), place: c.made - 1}, nil
 	}
 	c.out.flush()
+	begin := c.unanswered.clock()
 	select {
 	case cmd := <-c.free:
+		c.behind.wait(begin, c.unanswered.clock())
 		return cmd, nil
 	case <-c.ctx.Done():
 		return nil, context.Cause(c.ctx)
@@ -207,9 +210,11 @@ func (c *connection) fetch(cmd *command) error {
 	}
 	if !c.budget.take(int64(n)) {
 		c.out.flush()
+		begin := c.unanswered.clock()
 		if err := c.budget.wait(c.ctx, int64(n)); err != nil {
 			return err
 		}
+		c.behind.wait(begin, c.unanswered.clock())
 	}
 	cmd.cost = int64(n)
 	cmd.payload = newBuffer(n)

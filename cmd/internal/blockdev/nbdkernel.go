@@ -62,8 +62,8 @@ func attachKernel(k kernel, d Device, o KernelOptions) (*KernelDevice, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.left = nil // of another device
 	defer theirs.Close()
+	o.Unanswered.take() // of another device
 	if n.Index, err = k.connect(o.Index, theirs, deviceShape{size: d.Size(), readOnly: d.ReadOnly()}); err != nil {
 		return nil, errors.Join(err, n.sock.Close())
 	}
@@ -81,6 +81,7 @@ func resumeKernel(k kernel, d Device, o KernelOptions) (*KernelDevice, error) {
 	if err := k.reconnect(o.Index, theirs); err != nil {
 		return nil, errors.Join(err, n.sock.Close())
 	}
+	n.left = o.Unanswered.take()
 	return n, nil
 }
 
@@ -96,7 +97,7 @@ func newKernelDevice(k kernel, d Device, o KernelOptions) (*KernelDevice, *os.Fi
 	if err != nil {
 		return nil, nil, err
 	}
-	return &KernelDevice{server: s, sock: mine, kernel: k, unanswered: o.Unanswered, left: o.Unanswered.take()}, theirs, nil
+	return &KernelDevice{server: s, sock: mine, kernel: k, unanswered: o.Unanswered}, theirs, nil
 }
 
 // Tune sets the queue of the device in sysfs: large requests, read-ahead of its own, no seeks. An error is no reason not to

@@ -6,8 +6,9 @@ import "time"
 // them again only when it looks for requests that take long; until then it takes an answer from whoever has the device, so that a
 // successor need not let them wait.
 //
-// What is answered at once is not noted, and neither are writes: their data has died with the process. A request is struck out before
-// its answer is sent, so that none is answered twice. Its methods are those of a nil list too, which is empty.
+// Only what changes nothing is noted, and of that what is not answered at once. The data of a write has died with the process, and a
+// range must not be made zero by a request that the kernel has sent again meanwhile: something else may be there by then. A request is
+// struck out before its answer is sent, so that none is answered twice. Its methods are those of a nil list too, which is empty.
 type Unanswered struct {
 	memory *memory
 	now    func() time.Duration // of one clock for all processes, which stands still while the machine sleeps
@@ -21,9 +22,30 @@ const (
 	// answerWithin is how old a request may be when a successor answers it. At io_timeout (see queue) the kernel sends it again, and an
 	// answer to what was sent before would break the connection.
 	answerWithin = 3 * time.Second
+	// catchUp is how long a reader may take, after it has waited, to read what came meanwhile: more than a hundred requests.
+	catchUp = time.Second
 )
 
-// A place is four words: the kernel's name for the request, its offset, when it was read, and what it is: length, flags, and its kind
+// lag is the time, by the clock of the list, during which a reader waited and requests lay unread in its socket. Waits that follow one
+// another soon are one.
+type lag struct{ from, to time.Duration }
+
+func (l *lag) wait(from, to time.Duration) {
+	if l.to == 0 || from-l.to >= catchUp {
+		l.from = from
+	}
+	l.to = to
+}
+
+// since is when a request that is read now was sent at the earliest.
+func (l *lag) since(now time.Duration) time.Duration {
+	if l.to != 0 && now-l.to < catchUp {
+		return l.from
+	}
+	return now
+}
+
+// A place is four words: the kernel's name for the request, its offset, when it was sent, and what it is: length, flags, and its kind
 // plus one, which is 0 in an empty place. The last one is stored last, and first when the place is emptied.
 const placeSize = 4 * wordSize
 
@@ -38,15 +60,23 @@ func unansweredAt(size int64) int64 {
 	return (mapSize(blocksOf(size)) + unansweredAlign - 1) / unansweredAlign * unansweredAlign
 }
 
+// clock is the time by the clock of the list.
+func (u *Unanswered) clock() time.Duration {
+	if u == nil {
+		return 0
+	}
+	return u.now()
+}
+
 // note notes a command that has to wait.
-func (u *Unanswered) note(cmd *command) {
-	if u == nil || cmd.kind == cmdWrite {
+func (u *Unanswered) note(cmd *command, behind *lag) {
+	if u == nil || cmd.kind != cmdRead && cmd.kind != cmdFlush {
 		return
 	}
 	at := int64(cmd.place) * placeSize
 	u.memory.setWord(at, cmd.cookie)
 	u.memory.setWord(at+wordSize, cmd.off)
-	u.memory.setWord(at+2*wordSize, uint64(u.now()))
+	u.memory.setWord(at+2*wordSize, uint64(behind.since(u.now())))
 	u.memory.setWord(at+3*wordSize, uint64(cmd.length)<<32|uint64(cmd.flags)<<16|uint64(cmd.kind+1))
 	cmd.noted = true
 }

@@ -60,7 +60,7 @@ func (w *waiting) die(t *testing.T, k *fakeKernel, u *Unanswered, requests ...[]
 }
 
 // What a process has read and not answered its successor answers, without the kernel's sending it again: once, and not when it may do
-// so at any moment. Of a write nobody has the data.
+// so at any moment. Of a write nobody has the data, and a range must not be made zero later than the kernel asks for it.
 func TestASuccessorAnswersWhatWasLeft(t *testing.T) {
 	const fresh = 9
 	for _, c := range []struct {
@@ -69,7 +69,7 @@ func TestASuccessorAnswersWhatWasLeft(t *testing.T) {
 		off  int64 // of the read
 		want []uint64
 	}{
-		{"at once", 0, 4096, []uint64{1, 3, 4}},
+		{"at once", 0, 4096, []uint64{1, 4}},
 		{"too late", answerWithin, 4096, nil},
 		{"too slowly", 0, 8192, nil},
 	} {
@@ -142,5 +142,48 @@ func TestWhatWasLeftOfAnotherDeviceIsNotAnswered(t *testing.T) {
 	}
 	if err := stop(); err != nil && !errors.Is(err, ErrDisconnected) {
 		t.Error(err)
+	}
+}
+
+// What lay in the socket while the process waited for room is older than it seems, and is left to the kernel.
+func TestWhatWasReadLateIsNotAnswered(t *testing.T) {
+	w, k := newWaiting(), &fakeKernel{}
+	u, full, room := w.unanswered(), make(chan struct{}), make(chan struct{})
+	asked := 0
+	u.now = func() time.Duration {
+		if asked++; asked == 2 { // the first read is noted, and there is no room for the second one
+			close(full)
+			defer w.clock.Add(int64(answerWithin - 1))
+		}
+		return time.Duration(w.clock.Load())
+	}
+	w.clock.Store(1)
+	dies := w.Before
+	w.Before = func(ctx context.Context, op string, off, n int64) error {
+		if off == 4096 {
+			<-room
+			return nil
+		}
+		return dies(ctx, op, off, n)
+	}
+	n, err := attachKernel(k, w, KernelOptions{Unanswered: u, Options: Options{Memory: 4096}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := run(t, n)
+	w.dying.Store(true)
+	w.begun.Add(1)
+	if _, err := k.sock.Write(join(requestBytes(0, cmdRead, 1, 4096, 4096), requestBytes(0, cmdRead, 2, 0, 4096))); err != nil {
+		t.Fatal(err)
+	}
+	<-full
+	close(room)
+	w.begun.Wait()
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	w.clock.Add(1)
+	if left := u.take(); len(left) != 0 {
+		t.Errorf("%+v would be answered", left)
 	}
 }
