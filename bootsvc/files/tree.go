@@ -85,9 +85,15 @@ func (t *Tree) loader(name string) (File, error) {
 	return File{Content: content, Type: typeBytes}, nil
 }
 
-// Caller says which machine asks: the one that the name names, else the one that this address named a while ago.
-func (t *Tree) Caller(n Name, from netip.Addr) (bootsvc.MAC, bool) {
+// Caller says which machine asks: the one that the name names, else the one that has the address by macOf, which may be nil, else the
+// one that named itself there a while ago.
+func (t *Tree) Caller(n Name, from netip.Addr, macOf func(netip.Addr) (bootsvc.MAC, bool)) (bootsvc.MAC, bool) {
 	from = from.Unmap()
+	if !n.Known && macOf != nil {
+		if mac, ok := macOf(from); ok {
+			return mac, true
+		}
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !n.Known {

@@ -81,21 +81,21 @@ func TestATransferBelongsToTheMachineThatNamedItself(t *testing.T) {
 	kernel, _ := files.Parse("boot/debian12@3/kernel")
 	config, _ := files.Parse("grub/52-54-00-77-00-01.cfg")
 	from := netip.MustParseAddr("192.0.2.50")
-	if m, ok := tree.Caller(kernel, from); ok {
+	if m, ok := tree.Caller(kernel, from, nil); ok {
 		t.Errorf("already known as %v", m)
 	}
-	tree.Caller(config, netip.MustParseAddr("::ffff:192.0.2.50"))
-	if m, ok := tree.Caller(kernel, from); !ok || m != filestest.MAC {
+	tree.Caller(config, netip.MustParseAddr("::ffff:192.0.2.50"), nil)
+	if m, ok := tree.Caller(kernel, from, nil); !ok || m != filestest.MAC {
 		t.Errorf("%v, %v", m, ok)
 	}
 	other := config
 	for i := range 20_000 { // more than are remembered
 		other.MAC = bootsvc.MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}
 		a := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
-		if m, ok := tree.Caller(other, a); !ok || m != other.MAC {
+		if m, ok := tree.Caller(other, a, nil); !ok || m != other.MAC {
 			t.Fatalf("%v, %v", m, ok)
 		}
-		if m, ok := tree.Caller(kernel, a); !ok || m != other.MAC {
+		if m, ok := tree.Caller(kernel, a, nil); !ok || m != other.MAC {
 			t.Fatalf("%v, %v", m, ok)
 		}
 	}

@@ -126,7 +126,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		s.missing.Add(1)
 		from, _ := netip.ParseAddrPort(r.RemoteAddr)
-		s.tree.Missing("http", asked, time.Now(), func() (bootsvc.MAC, bool) { return s.caller(n, from.Addr().Unmap()) })
+		s.tree.Missing("http", asked, time.Now(), func() (bootsvc.MAC, bool) { return s.tree.Caller(n, from.Addr(), s.macOf) })
 		s.log.Debug("no such file", zap.String("remote", r.RemoteAddr), zap.String("file", fmt.Sprintf("%.80q", asked)))
 		http.Error(w, "There is no such file here.", http.StatusNotFound)
 		return
@@ -137,7 +137,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, n files.Name) {
 	tr := files.Transfer{Service: "http", Name: n}
 	from, _ := netip.ParseAddrPort(r.RemoteAddr)
-	mac, known := s.caller(n, from.Addr().Unmap())
+	mac, known := s.tree.Caller(n, from.Addr(), s.macOf)
 	tr.MAC = mac
 	f, err := s.tree.Open(n)
 	if err != nil {
@@ -170,16 +170,6 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, n files.Name) {
 		s.sent.Add(1)
 	}
 	s.note(tr, known, r.RemoteAddr)
-}
-
-// caller says which machine asks. Who has the address now counts more than who named itself there a while ago.
-func (s *Server) caller(n files.Name, from netip.Addr) (bootsvc.MAC, bool) {
-	if !n.Known && s.macOf != nil {
-		if mac, ok := s.macOf(from); ok {
-			return mac, true
-		}
-	}
-	return s.tree.Caller(n, from)
 }
 
 func (s *Server) note(tr files.Transfer, known bool, from string) {

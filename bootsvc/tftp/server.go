@@ -143,7 +143,7 @@ func (s *Server) read(name string, to io.ReaderFrom) error {
 	n, err := files.Parse(name)
 	if err != nil {
 		s.missing.Add(1)
-		s.tree.Missing("tftp", name, time.Now(), func() (bootsvc.MAC, bool) { return s.caller(n, from) })
+		s.tree.Missing("tftp", name, time.Now(), func() (bootsvc.MAC, bool) { return s.tree.Caller(n, from, s.macOf) })
 		s.log.Debug("no such file", zap.Stringer("remote", from), zap.String("file", short(name)))
 		return fmt.Errorf("there is no file %s", short(name))
 	}
@@ -166,7 +166,7 @@ func (s *Server) tell(now time.Time) bool {
 
 func (s *Server) transfer(n files.Name, from netip.Addr, client tftp.OutgoingTransfer, to io.ReaderFrom) error {
 	tr := files.Transfer{Service: "tftp", Name: n}
-	mac, known := s.caller(n, from)
+	mac, known := s.tree.Caller(n, from, s.macOf)
 	tr.MAC = mac
 	f, err := s.tree.Open(n)
 	if err != nil {
@@ -193,16 +193,6 @@ func (s *Server) transfer(n files.Name, from netip.Addr, client tftp.OutgoingTra
 	}
 	s.note(tr, known, from)
 	return tr.Err
-}
-
-// caller says which machine asks. Who has the address now counts more than who named itself there a while ago.
-func (s *Server) caller(n files.Name, from netip.Addr) (bootsvc.MAC, bool) {
-	if !n.Known && s.macOf != nil {
-		if mac, ok := s.macOf(from); ok {
-			return mac, true
-		}
-	}
-	return s.tree.Caller(n, from)
 }
 
 func (s *Server) note(tr files.Transfer, known bool, from netip.Addr) {
