@@ -152,3 +152,16 @@ func end(t *testing.T, pid int) {
 		t.Error(err)
 	}
 }
+
+// A worker may tell a stage again, as often as it takes its device up again: another keeper is told when it was reached first.
+func TestAStageThatIsToldAgainIsNotedOnce(t *testing.T) {
+	p := &Post{}
+	for at := range time.Duration(3) {
+		p.note(Event{Kind: Reached, Stage: Attached, At: 1 + at})
+		p.note(Event{Kind: Line, Text: "no stage"})
+	}
+	p.note(Event{Kind: Reached, Stage: SystemRuns, At: 9})
+	if len(p.stages) != 2 || p.stages[0].At != 1 || p.stages[1].Stage != SystemRuns {
+		t.Errorf("noted are %+v", p.stages)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -98,14 +99,16 @@ func (p *Post) send(m message, patience time.Duration) error {
 	return l.send(m)
 }
 
-// note notes a stage for another keeper.
+// note notes a stage for another keeper: when it was reached first, as keepers do.
 func (p *Post) note(e Event) {
 	if e.Kind != Reached {
 		return
 	}
 	p.mu.Lock()
-	p.stages = append(p.stages, e)
-	p.mu.Unlock()
+	defer p.mu.Unlock()
+	if !slices.ContainsFunc(p.stages, func(s Event) bool { return s.Stage == e.Stage }) {
+		p.stages = append(p.stages, e)
+	}
 }
 
 // Keep gives the keeper what a successor must know. When it returns without an error the successor will.
