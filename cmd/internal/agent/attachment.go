@@ -34,7 +34,8 @@ type Attachment struct {
 	client   *stream.Client
 	remote   remote.Options
 	where    string
-	asked    string       // the vDisk as the log-in names it
+	asked    string // the vDisk as the log-in names it
+	cipher   wire.Cipher
 	line     func(string) // tells a person what happens, one line a call
 	start    time.Time
 	origin   stream.Instant // the client's clock at start
@@ -106,7 +107,7 @@ func Start(ctx context.Context, o Options) (*Attachment, error) {
 		conn = o.Wrap(conn)
 	}
 	a := &Attachment{
-		where: o.Where, asked: o.Login.VDisk, remote: o.Remote, line: line,
+		where: o.Where, asked: o.Login.VDisk, cipher: l.cipher, remote: o.Remote, line: line,
 		start: time.Now(), servers: l.servers, finished: make(chan struct{}), told: map[string]time.Time{},
 	}
 	a.client = stream.NewClient(stream.ClientConfig{
@@ -333,7 +334,7 @@ func (d device) ReadAt(ctx context.Context, p []byte, off int64) error {
 // Status describes the attachment as it is now.
 func (a *Attachment) Status() Status {
 	snap := a.client.Snapshot()
-	s := Status{PID: os.Getpid(), Attached: a.where, Asked: a.asked}
+	s := Status{PID: os.Getpid(), Attached: a.where, Asked: a.asked, Cipher: a.cipher.String()}
 	s.fill(snap, a.client.Offloads(), a.wall)
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -52,6 +52,7 @@ type Status struct {
 	DiskBytes   uint64         `json:"disk_bytes"`   // of the disk that these were
 	Packet      int            `json:"packet"`       // bytes
 	Offloads    string         `json:"offloads"`     // GSO+GRO, GSO, GRO or plain
+	Cipher      string         `json:"cipher"`       // AES-256-GCM, or ChaCha20-Poly1305 where the processor has no instructions for AES
 	NetworkLost uint32         `json:"network_lost"` // retries because an answer did not come
 	NetworkLate uint32         `json:"network_late"` // answers that came twice
 	ServerBusy  uint32         `json:"server_retries"`
@@ -126,7 +127,7 @@ func (s *Status) Text() string {
 	if s.Bytes > 0 {
 		ratio = float64(s.DiskBytes) / float64(s.Bytes)
 	}
-	line("traffic", "%s/s now   %s in all   ratio %.1f   packets %d B   %s", decimal(s.Rate), decimal(float64(s.Bytes)), ratio, s.Packet, s.Offloads)
+	line("traffic", "%s/s now   %s in all   ratio %.1f   packets %d B   %s   %s", decimal(s.Rate), decimal(float64(s.Bytes)), ratio, s.Packet, s.Offloads, s.Cipher)
 	line("retries", "%d network (%d lost, %d late)   %d server", s.NetworkLost+s.NetworkLate, s.NetworkLost, s.NetworkLate, s.ServerBusy)
 	pause := ""
 	if !s.PauseAt.IsZero() {

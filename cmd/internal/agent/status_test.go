@@ -17,7 +17,7 @@ func exampleStatus() Status {
 	return Status{
 		PID: 4711, Attached: "/run/spate/debian12.nbd", Serving: true, Server: "lab-b", Addr: netip.MustParseAddrPort("192.0.2.12:6910"), Since: at,
 		VDisk: "debian12", Version: 3, Mode: "standard", Size: 8 << 30, Root: "3f2a0000000000000000000000000000000000000000000000000000000000c1",
-		Rate: 41.2e6, Bytes: 1.9e9, DiskBytes: 4.56e9, Packet: 1472, Offloads: "GSO+GRO", NetworkLost: 9, NetworkLate: 3,
+		Rate: 41.2e6, Bytes: 1.9e9, DiskBytes: 4.56e9, Packet: 1472, Offloads: "GSO+GRO", Cipher: "AES-256-GCM", NetworkLost: 9, NetworkLate: 3,
 		RoundTrip: 210 * time.Microsecond, Pause: 3 * time.Millisecond, PauseAt: at, CacheUsed: 112 << 20, CacheMax: 2048 << 20, ReadHits: 0.87,
 		Alternates: []Alternate{
 			{Name: "lab-c", State: "serving", Load: 0.2, SameZone: true},

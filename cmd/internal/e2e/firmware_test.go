@@ -8,6 +8,7 @@ import (
 
 	"github.com/spate-project/spate/cmd/internal/farm"
 	"github.com/spate-project/spate/cmd/internal/vmlab"
+	"github.com/spate-project/spate/stream/wire"
 )
 
 // banner is in the first line that iPXE prints.
@@ -33,6 +34,13 @@ func TestEveryFirmwareBoots(t *testing.T) {
 			}
 			if out := m.MustRun("grep -c -w aes /proc/cpuinfo; true", seconds); (out != "0") != (h.CPU == "max") {
 				t.Errorf("%s processors with instructions for AES", out)
+			}
+			cipher := wire.CipherChaCha20Poly1305
+			if h.CPU == "max" {
+				cipher = wire.CipherAES256GCM
+			}
+			if out := m.MustRun(workerStatus, seconds); !strings.Contains(out, cipher.String()) {
+				t.Errorf("what it reads is not sealed with %v:\n%s", cipher, out)
 			}
 			m.Kill()
 		})
