@@ -3,6 +3,7 @@ package farm
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"sync"
 	"time"
 
@@ -102,11 +103,13 @@ func (f *Farm) firmwareOf(asked []kernelAge) (known []kernelAge) {
 }
 
 // addFirmware adds to targets how long their firmware took. The server that gave a machine its script knows: it need neither be
-// this one nor the one that serves. One that cannot be asked leaves its part out.
-func (f *Farm) addFirmware(ctx context.Context, targets []TargetInfo) {
+// this one nor the one that serves. One that cannot be asked leaves its part out, and one that has just not answered is not asked.
+func (f *Farm) addFirmware(ctx context.Context, list TargetList) {
+	ctx, stop := context.WithTimeout(ctx, askWithin)
+	defer stop()
 	of := map[kernelAge]time.Duration{}
 	var asked []kernelAge
-	for _, t := range targets {
+	for _, t := range list.Targets {
 		if t.Boot != nil && t.Uptime > 0 {
 			asked = append(asked, kernelAge{MAC: t.MAC, Uptime: t.Uptime})
 		}
@@ -126,7 +129,7 @@ func (f *Farm) addFirmware(ctx context.Context, targets []TargetInfo) {
 		}
 	}
 	for _, p := range f.peers.peers() {
-		if p.name == f.o.Name || !p.alive {
+		if p.name == f.o.Name || !p.alive || slices.Contains(list.Missing, p.name) {
 			continue
 		}
 		calls.Go(func() { // waited for below; ends with ctx
@@ -138,7 +141,7 @@ func (f *Farm) addFirmware(ctx context.Context, targets []TargetInfo) {
 	}
 	take(f.firmwareOf(asked))
 	calls.Wait()
-	for _, t := range targets {
+	for _, t := range list.Targets {
 		if took := of[kernelAge{MAC: t.MAC, Uptime: t.Uptime}]; t.Boot != nil && took > 0 {
 			t.Boot.addFirmware(took)
 		}

@@ -91,7 +91,7 @@ const askWithin = 2 * time.Second
 
 // Targets lists the targets of all live servers.
 func (f *Farm) Targets(ctx context.Context) (TargetList, error) {
-	ctx, stop := context.WithTimeout(ctx, askWithin)
+	within, stop := context.WithTimeout(ctx, askWithin)
 	defer stop()
 	list := TargetList{Targets: f.localTargets()}
 	var (
@@ -102,9 +102,9 @@ func (f *Farm) Targets(ctx context.Context) (TargetList, error) {
 		if p.name == f.o.Name || !p.alive {
 			continue
 		}
-		calls.Go(func() { // waited for below; ends with ctx
+		calls.Go(func() { // waited for below; ends with within
 			var there []TargetInfo
-			err := f.peers.Call(ctx, p.name, methodTargets, nil, func(b json.RawMessage) error { return json.Unmarshal(b, &there) })
+			err := f.peers.Call(within, p.name, methodTargets, nil, func(b json.RawMessage) error { return json.Unmarshal(b, &there) })
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -115,7 +115,7 @@ func (f *Farm) Targets(ctx context.Context) (TargetList, error) {
 		})
 	}
 	calls.Wait()
-	f.addFirmware(ctx, list.Targets)
+	f.addFirmware(ctx, list)
 	slices.Sort(list.Missing)
 	slices.SortFunc(list.Targets, func(a, b TargetInfo) int {
 		return cmp.Or(strings.Compare(a.Server, b.Server), strings.Compare(a.Device, b.Device), slices.Compare(a.MAC[:], b.MAC[:]))
