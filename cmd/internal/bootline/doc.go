@@ -10,7 +10,7 @@
 //	spate.shell=1                 after a failure a shell may be had on the console
 //	spate.device-key=FILE         private key of the device, a file inside the boot image
 //	BOOTIF=01-52-54-00-12-34-56   the card that PXE used (the 01 says Ethernet)
-//	root= rootfstype= rootflags= ro rw init=     as the kernel documents them
+//	root= rootfstype= rootflags= ro rw init=     as the kernel documents them; noatime, unless rootflags names another way
 //
 // Words that it does not know are left alone: they are the kernel's, or the system's.
 package bootline

@@ -113,7 +113,8 @@ func demonstration(ctx context.Context, t *testing.T) (cmd *exec.Cmd, temp strin
 		t.Fatal(err)
 	}
 	cmd = exec.CommandContext(ctx, program, "-bin", m.bin, "-dir", filepath.Join(dir, "run"), "-for", "24s", "-every", "6s")
-	cmd.Env = append(os.Environ(), "TMPDIR="+temp)
+	// In a network namespace of its own, as when a person runs it: one that is killed removes no bridge from ours.
+	cmd.Env = append(os.Environ(), "TMPDIR="+temp, vmlab.InsideVariable+"=")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.WaitDelay = time.Minute
 	return cmd, temp

@@ -14,10 +14,9 @@ import (
 const workerStatus = `for p in /proc/[0-9]*; do IFS= read -r -d '' a < $p/cmdline; case $a in @spate-worker*) $p/exe status; esac; done 2>&1; true`
 
 // When the write cache is full writes wait, which the console and `spate-target status` say; nothing fails, and what the disk holds
-// can be read, as long as the file system writes nothing for it: without noatime the first reader of a file waits with the writers.
-// A reset makes the machine anew.
+// can be read: files keep no time of their last read, for which the file system would write. A reset makes the machine anew.
 func TestAFullWriteCacheIsToldAndCanStillBeRead(t *testing.T) {
-	l, _ := withFarm(t, vmlab.FarmOptions{WriteCache: "ram:64M", CommandLine: "rootflags=noatime"})
+	l, _ := withFarm(t, vmlab.FarmOptions{WriteCache: "ram:64M"})
 	m := l.Boot(vmlab.Hardware{Reboot: true})
 	settles(t, m)
 	remember(t, m)

@@ -13,7 +13,12 @@ var flagOf = map[string]uintptr{
 	"strictatime": unix.MS_STRICTATIME, "lazytime": unix.MS_LAZYTIME, "silent": unix.MS_SILENT,
 }
 
-// mountFlags divides rootflags= into what mount(2) takes as flags and what the file system takes.
+// timesOfReads are the options that say whether a file keeps the time when it was read last.
+const timesOfReads = unix.MS_NOATIME | unix.MS_RELATIME | unix.MS_STRICTATIME
+
+// mountFlags divides rootflags= into what mount(2) takes as flags and what the file system takes. Files keep no time of their last
+// read unless an option says so: each first read of a file would be a write into a cache that is thrown away, and where that is
+// full, readers would wait with the writers.
 func mountFlags(options string) (flags uintptr, data string) {
 	var rest []string
 	for o := range strings.SplitSeq(options, ",") {
@@ -26,6 +31,9 @@ func mountFlags(options string) (flags uintptr, data string) {
 		case o != "" && o != "defaults":
 			rest = append(rest, o)
 		}
+	}
+	if flags&timesOfReads == 0 {
+		flags |= unix.MS_NOATIME
 	}
 	return flags, strings.Join(rest, ",")
 }

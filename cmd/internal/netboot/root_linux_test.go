@@ -18,6 +18,12 @@ func TestMountOptionsAreFlagsOrTheFileSystems(t *testing.T) {
 	if flags != unix.MS_NOATIME|unix.MS_NODEV || data != "subvol=@,commit=60" {
 		t.Errorf("%x %q", flags, data)
 	}
+	// Reads are no writes, unless somebody wants them to be.
+	for options, want := range map[string]uintptr{"": unix.MS_NOATIME, "nodev": unix.MS_NODEV | unix.MS_NOATIME, "relatime": unix.MS_RELATIME, "strictatime": unix.MS_STRICTATIME} {
+		if flags, _ := mountFlags(options); flags != want {
+			t.Errorf("%q: %x, not %x", options, flags, want)
+		}
+	}
 }
 
 // An init is looked for as the root itself would find it: a link to /lib means the root's.

@@ -16,8 +16,8 @@ import (
 	"github.com/spate-project/spate/cmd/internal/vmtest"
 )
 
-// insideVariable is set in the environment of the process that has a network namespace of its own.
-const insideVariable = "SPATE_VMLAB_INSIDE"
+// InsideVariable is set in the environment of the process that has a network namespace of its own.
+const InsideVariable = "SPATE_VMLAB_INSIDE"
 
 // tools are the programs that the lab runs, with the Debian packages they come in.
 var tools = []struct{ program, debianPackage string }{
@@ -68,7 +68,7 @@ func MissingPackages() []string {
 // Enclose runs this program again with the same arguments in a network namespace of its own, and returns its exit status.
 // In that process inside is true, and nothing else happens.
 func Enclose() (status int, inside bool, err error) {
-	if os.Getenv(insideVariable) != "" {
+	if os.Getenv(InsideVariable) != "" {
 		return 0, true, nil
 	}
 	if err := lab.NeedLinks(); err != nil {
@@ -84,7 +84,7 @@ func Enclose() (status int, inside bool, err error) {
 	}
 	cmd := exec.Command(self, os.Args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(), insideVariable+"=1")
+	cmd.Env = append(os.Environ(), InsideVariable+"=1")
 	cmd.SysProcAttr = lab.Isolated()
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)

@@ -148,10 +148,10 @@ func (c *Console) endLineLocked() {
 	c.problems = append(c.problems, Complaints(l.Text)...)
 }
 
-// trouble is what a kernel says whose disk fails, and what our own init says. Every error of a block device names the device and
-// the sector behind the word.
+// trouble is what a kernel says whose disk fails or answers what was not asked, and what our own init says. Every error of a block
+// device names the device and the sector behind the word.
 var trouble = regexp.MustCompile(`I/O error|error, dev \w+, sector|IO errors? while|potential data loss|EXT4-fs error|EXT4-fs warning|` +
-	`Remounting filesystem read-only|Aborting journal|blocked for more than|Kernel panic|BUG:|Oops|MARK bad|qemu-system`)
+	`Remounting filesystem read-only|Aborting journal|blocked for more than|nbd\d+: (Unexpected|Double|Suspicious|Raced|Wrong|Other side)|Kernel panic|BUG:|Oops|MARK bad|qemu-system`)
 
 // Complaints are the lines of a text, such as a kernel's log, that tell of trouble.
 func Complaints(text string) (all []string) {
