@@ -150,7 +150,10 @@ func echo(c Conn) error {
 		case err != nil:
 			return err
 		}
-		if err := c.Send(b.Data, b.Segment, Path{Remote: b.From, Local: b.To}); err != nil && !errors.Is(err, ErrDropped) {
+		switch err := c.Send(b.Data, b.Segment, Path{Remote: b.From, Local: b.To}); {
+		case errors.Is(err, net.ErrClosed):
+			return nil
+		case err != nil && !errors.Is(err, ErrDropped):
 			return err
 		}
 	}
