@@ -24,6 +24,7 @@ func shape(text, serving, other string) string {
 		{`\b[0-9a-f]{4}…[0-9a-f]{2}\b`, "ROOT"},
 		{`\d+(\.\d+){3}:\d+`, "ADDRESS"},
 		{`under 1 ms`, "N ms"},
+		{`AES-256-GCM|ChaCha20-Poly1305`, "CIPHER"},
 		{`\d+(\.\d+)?`, "N"},
 		{`N [kMGT]?B/s`, "N B/s"},
 		{`N [kMGT]B in all`, "N B in all"},
