@@ -140,6 +140,7 @@ func TestAReportIsReadBackFromALineOfAConsole(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add("07:12:01  12 blocks read, slowest 19 ms; of 12: 0 wrong, 0 failed; diary 0/0")
 	f.Add("07:12:01  12 blocks read, slowest 99999999999999999999 ms; of 12: 0 wrong, 0 failed; diary 0/0")
+	f.Add("00000000  0 blocks read, slowest 9227000000000 ms; of 0: 0 wrong, 0 failed; diary 0/0")
 	f.Fuzz(func(t *testing.T, text string) {
 		r, ok := Parse(text)
 		if !ok {

@@ -2,6 +2,7 @@ package clock
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"strconv"
 	"time"
@@ -27,6 +28,9 @@ func (r Report) String() string {
 
 var line = regexp.MustCompile(`([0-9:]{8})  (\d+) blocks read, slowest (\d+) ms; of (\d+): (\d+) wrong, (\d+) failed; diary (\d+)/(\d+)`)
 
+// longest is the longest read that a report can tell of, in milliseconds.
+const longest = int64(math.MaxInt64 / time.Millisecond)
+
 // Parse finds a report in a line of a console, behind whatever else is there.
 func Parse(text string) (r Report, ok bool) {
 	found := line.FindStringSubmatch(text)
@@ -39,6 +43,9 @@ func Parse(text string) (r Report, ok bool) {
 		if n[i], err = strconv.ParseInt(s, 10, 64); err != nil {
 			return r, false // more digits than a number has
 		}
+	}
+	if n[1] > longest {
+		return r, false // no time.Duration is that long
 	}
 	return Report{found[1], n[0], time.Duration(n[1]) * time.Millisecond, n[2], n[3], n[4], n[6], n[5]}, true
 }
