@@ -23,7 +23,7 @@ func (p *Post) NewKeeper() error {
 	// With two keepers there would be two workers one day.
 	if p.heir != nil {
 		_ = p.heir.Process.Kill() // it has closed its end, and should be dead
-		_ = p.heir.Wait()
+		_ = p.heir.Wait()         // killed, which it says
 		p.heir = nil
 	} else if err := awaitEnd(p.keeper); err != nil {
 		return err

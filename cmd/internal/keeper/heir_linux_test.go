@@ -74,11 +74,11 @@ func TestAWorkerStartsAKeeperInPlaceOfADeadOne(t *testing.T) {
 		t.Skip("a mount namespace of its own needs root")
 	}
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil { // orphans are ours, as they are PID 1's on a machine
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	dir, err := os.MkdirTemp("/run", "spate-test-") // which the enclosure has
 	if err != nil {
-		t.Skip(err)
+		t.Skip("needs a /run that can be written: ", err)
 	}
 	defer os.RemoveAll(dir)
 	pipe := filepath.Join(dir, "pipe")

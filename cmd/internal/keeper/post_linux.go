@@ -67,6 +67,7 @@ func Join() (*Post, error) {
 // Say tells a person a line. It never waits: a line for which there is no room, because the console takes none, is lost. Who
 // speaks may hold what the disk needs.
 func (p *Post) Say(kind Kind, text string) {
+	// Lost, as said above.
 	_ = p.link.Load().sendNow(message{Event: &Event{Kind: kind, At: sinceBoot(), Text: text}})
 }
 

@@ -105,7 +105,7 @@ func holdBinary(path string) (*os.File, error) {
 	}
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(fd, &fs); err != nil || int64(fs.Type) != ramfsMagic && int64(fs.Type) != tmpfsMagic {
-		_ = unix.Close(fd)
+		_ = unix.Close(fd) // it was only looked at
 		return copyBinary(path)
 	}
 	return above(fd, binaryName)
