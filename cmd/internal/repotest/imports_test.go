@@ -45,6 +45,8 @@ var rules = []rule{
 		why: "stream, vdisk, bootsvc and loadbalance are strangers: each states what it needs as an interface of its own"},
 	{dir: "loadbalance", pure: true, deny: pureDenied,
 		why: "pure functions over plain values, so that every choice can be explained and replayed"},
+	{dir: "bootsvc/parts", pure: true, deny: pureDenied,
+		why: "the head of a boot image: whoever makes one and whoever serves one read and write the same bytes, without files or network"},
 	{dir: "bootsvc", own: []string{"bootsvc"},
 		mods: []string{"github.com/insomniacslk/dhcp/", "github.com/pin/tftp/v3", "golang.org/x/", "go.uber.org/zap"},
 		why:  "stream, vdisk, bootsvc and loadbalance are strangers: each states what it needs as an interface of its own"},
