@@ -154,7 +154,7 @@ func (l *leases) decline(mac bootsvc.MAC, a netip.Addr, now time.Time) answer {
 	return no
 }
 
-// conflict is told when user answers for an address that is about to be offered to another machine. It may have it from another server of
+// conflict is told when user answers for an address that is offered to another machine, or will be to the next one. It may have it from another server of
 // the farm, of a time when this one was down: if it wants to keep the address, it may.
 func (l *leases) conflict(a netip.Addr, user bootsvc.MAC, now time.Time) string {
 	l.isolate(a, user, now)

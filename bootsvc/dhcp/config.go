@@ -88,7 +88,7 @@ type Config struct {
 	Subnets []Subnet
 	Share   Share
 	// Reserved lists the addresses that are reserved for devices, whichever they are, so that no pool gives them to
-	// somebody else. It is called for each packet about an address and must not wait. Nil means none.
+	// somebody else. It is called for each packet about an address, and now and then without one, and must not wait. Nil means none.
 	Reserved func() []netip.Addr
 	// LeaseFile keeps the leases over a restart. Empty: they are forgotten.
 	LeaseFile string

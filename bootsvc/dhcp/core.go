@@ -18,6 +18,7 @@ type core struct {
 	cfg    Config
 	dir    bootsvc.Directory
 	leases *leases
+	ahead  ahead
 
 	out       []outgoing
 	questions []netip.Addr // to be asked by ARP
@@ -57,6 +58,10 @@ type note struct {
 func newCore(cfg Config, dir bootsvc.Directory, keep func(lease)) *core {
 	c := &core{cfg: cfg, dir: dir, asked: map[netip.Addr]*claims{}, noted: map[bootsvc.MAC]note{}, rogues: map[netip.Addr]time.Time{}}
 	c.leases = newLeases(&c.cfg, keep)
+	c.ahead.leases = c.leases
+	if cfg.Mode == ModeServer {
+		c.ahead.subnet = c.cfg.subnet(cfg.Addr)
+	}
 	return c
 }
 
@@ -116,16 +121,14 @@ func (c *core) lookUp(now time.Time, a ask, e bootsvc.Entry) answer {
 
 // finish sends the reply, at once or when ARP has kept silent about the address.
 func (c *core) finish(now time.Time, a ask, e bootsvc.Entry, ans answer, tries int) {
-	if ans.verdict == verdictGive && ans.probe && a.onLink() && len(c.pending) < maxPending {
-		c.pending = append(c.pending, pending{a, e, ans, now.Add(arpWait), tries})
-		w := c.asked[ans.addr]
-		if w == nil {
-			w = &claims{}
-			c.asked[ans.addr] = w
-			c.questions = append(c.questions, ans.addr)
+	if ans.verdict == verdictGive && ans.probe && a.onLink() {
+		switch {
+		case c.ahead.take(ans.addr, now):
+			c.questions = append(c.questions, ans.addr) // once more: the answer may come before the machine takes the offer
+		case len(c.pending) < maxPending:
+			c.wait(pending{a, e, ans, now.Add(arpWait), tries})
+			return
 		}
-		w.waiting++
-		return
 	}
 	d := c.cfg.decide(a, e, ans)
 	if d.reply != nil {
@@ -140,6 +143,18 @@ func (c *core) finish(now time.Time, a ask, e bootsvc.Entry, ans answer, tries i
 	}
 	text := fmt.Sprintf("%s %s: %s%s", c.about(a), asks[a.kind], verb, d.reason)
 	c.tell(now, bootsvc.Event{MAC: a.MAC, Text: text, Problem: d.problem, Firmware: a.boots()})
+}
+
+// wait holds an offer back while ARP is asked about its address.
+func (c *core) wait(p pending) {
+	c.pending = append(c.pending, p)
+	w := c.asked[p.answer.addr]
+	if w == nil {
+		w = &claims{}
+		c.asked[p.answer.addr] = w
+		c.questions = append(c.questions, p.answer.addr)
+	}
+	w.waiting++
 }
 
 var asks = map[kind]string{
@@ -161,16 +176,32 @@ func (c *core) about(a ask) string {
 	return fmt.Sprintf("%s, %s,", a.MAC, a.asker)
 }
 
-// heard takes what an ARP packet says.
-func (c *core) heard(claim link.Claim) {
-	w := c.asked[claim.Addr]
-	if w == nil || len(w.by) >= 4 {
+// heard takes what an ARP packet says. It counts for an address that was asked for ahead, and for one that is on offer, whenever it comes: the
+// machine that wants the latter is refused, and asks anew.
+func (c *core) heard(now time.Time, claim link.Claim) {
+	user := bootsvc.MAC(claim.MAC)
+	if w := c.asked[claim.Addr]; w != nil {
+		if len(w.by) < 4 {
+			w.by = append(w.by, user)
+		}
 		return
 	}
-	w.by = append(w.by, bootsvc.MAC(claim.MAC))
+	if c.ahead.subnet == nil || !c.ahead.subnet.Network.Contains(claim.Addr) {
+		return
+	}
+	if o := c.leases.byAddr[claim.Addr]; o != nil && o.State == stateOffered && o.live(now) {
+		if mac := o.MAC; mac != user {
+			c.note(now, mac, true, "%s", c.leases.conflict(claim.Addr, user, now))
+		}
+		return
+	}
+	if _, ok := c.ahead.remove(claim.Addr); ok && c.leases.vacant(c.ahead.subnet, claim.Addr, now) {
+		c.ahead.claimed++
+		c.note(now, bootsvc.MAC{}, true, "%s", c.leases.conflict(claim.Addr, user, now))
+	}
 }
 
-// tick sends the offers whose address nobody has claimed, and gives the next deadline; the zero time when there is none.
+// tick sends the offers whose address nobody has claimed, asks ahead, and gives the next deadline; the zero time when there is none.
 func (c *core) tick(now time.Time) time.Time {
 	for len(c.pending) > 0 && !now.Before(c.pending[0].deadline) {
 		p := c.pending[0]
@@ -190,11 +221,16 @@ func (c *core) tick(now time.Time) time.Time {
 			c.finish(now, p.ask, p.entry, c.lookUp(now, p.ask, p.entry), p.tries+1)
 		}
 	}
+	questions, next := c.ahead.step(now)
+	c.questions = append(c.questions, questions...)
 	if len(c.pending) == 0 {
 		c.pending = nil
-		return time.Time{}
+		return next
 	}
-	return c.pending[0].deadline
+	if first := c.pending[0].deadline; next.IsZero() || first.Before(next) {
+		return first
+	}
+	return next
 }
 
 // stranger gives who else than mac claims the address.

@@ -196,12 +196,12 @@ func TestAnAddressThatSomebodyAnswersForIsNotOffered(t *testing.T) {
 	if len(c.out) != 0 || len(c.questions) != 1 || c.questions[0] != at("10.77.0.50") {
 		t.Fatalf("%v, %v", c.out, c.questions)
 	}
-	c.heard(link.Claim{MAC: link.MAC{2, 0, 0, 0, 0, 9}, Addr: at("10.77.0.50")})
-	c.heard(link.Claim{MAC: link.MAC{0x52, 0x54, 0, 0x77, 0, 2}, Addr: at("10.77.0.51")}) // the machine itself may have it
+	c.heard(start, link.Claim{MAC: link.MAC{2, 0, 0, 0, 0, 9}, Addr: at("10.77.0.50")})
+	c.heard(start, link.Claim{MAC: link.MAC{0x52, 0x54, 0, 0x77, 0, 2}, Addr: at("10.77.0.51")}) // the machine itself may have it
 	if next := c.tick(start.Add(arpWait)); !next.Equal(start.Add(2 * arpWait)) {
 		t.Fatalf("next at %v", next)
 	}
-	if next := c.tick(start.Add(2 * arpWait)); !next.IsZero() || len(c.out) != 1 || c.out[0].to.addr.Addr() != everybody.addr.Addr() {
+	if next := c.tick(start.Add(2 * arpWait)); len(c.pending) != 0 || len(c.out) != 1 || c.out[0].to.addr.Addr() != everybody.addr.Addr() {
 		t.Fatalf("%v, %+v", next, c.out)
 	}
 	p, _ := dhcpv4.FromBytes(c.out[0].bytes)

@@ -5,6 +5,7 @@
 //	core    (core.go)     stepped: one packet, ARP answer or tick in; replies, ARP questions and notes out
 //	read    (ask.go)      what a packet asks, or why it is none of ours
 //	leases  (leases.go)   stepped: which address, held by whom until when
+//	ahead   (ahead.go)    stepped: which addresses come next, and whether ARP has kept silent about them
 //	decide  (reply.go)    pure: the reply, or silence, and the reason in words
 //
 // # One machine, one address
@@ -37,6 +38,17 @@
 //
 // While a server is down, its share gives no new addresses. Machines that run keep theirs; one that boots needs one of the
 // survivors' shares. So where two servers share a pool, it should have twice as many addresses as machines.
+//
+// # Addresses that somebody else uses
+//
+// Before an address is offered to a machine that does not hold it, ARP is asked, and 80 ms of silence mean that nobody uses it. Nearly each
+// first power-on would wait for that, so the server asks ahead: for the next few addresses of its share of the network on which it stands,
+// from its start and as long as it runs. Silence of the last minute counts, and whoever says meanwhile that he has one of
+// them is believed. With an offer that goes out at once the question is asked anew: a network card may have come up after the
+// last one. Whoever answers until the machine takes the offer has the address, and the machine is refused and asks again, for another one.
+//
+// ARP does not reach behind a relay agent: nobody is asked there. An address that its machine had before and whose lease has ended,
+// and a reserved one, are asked for when they are offered.
 //
 // # What is left out on purpose
 //

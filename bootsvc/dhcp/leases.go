@@ -226,18 +226,13 @@ func (l *leases) promise(q question, a netip.Addr, hold, now time.Time, why stri
 // next finds an address of our own share: one that nobody had, or the one whose lease ended first.
 func (l *leases) next(q question, now time.Time) (netip.Addr, bool) {
 	s := q.subnet
-	for at := l.fresh[s.Network]; at.pool < len(s.Pools); at = l.fresh[s.Network] {
-		p := s.Pools[at.pool]
-		if uint64(at.offset) >= p.size() {
-			l.fresh[s.Network] = cursor{pool: at.pool + 1}
-			continue
-		}
-		l.fresh[s.Network] = cursor{at.pool, at.offset + 1}
-		a := address(number(p.First) + uint32(at.offset))
-		if l.cfg.Share.owns(a) && l.byAddr[a] == nil && l.can(q, a, now) {
+	for a, behind := range l.untouched(s) {
+		l.fresh[s.Network] = behind
+		if l.can(q, a, now) {
 			return a, true
 		}
 	}
+	l.fresh[s.Network] = cursor{pool: len(s.Pools)}
 	var best netip.Addr
 	var since time.Time
 	for _, p := range s.Pools {

@@ -26,6 +26,11 @@ const (
 	// addresses are tried for one DISCOVER.
 	arpWait  = 80 * time.Millisecond
 	arpTries = 4
+	// aheadMost is how many addresses are asked for by ARP before anybody wants them: as many machines as are switched on within
+	// arpWait get one at once. Silence counts for aheadStale; they are asked for again every aheadAgain, so that it is always fresh.
+	aheadMost  = 8
+	aheadStale = time.Minute
+	aheadAgain = 45 * time.Second
 	// maxPending is how many offers may wait for ARP; what comes on top is offered unasked.
 	maxPending = 4096
 	// perMAC is how many packets of one machine are looked at in a second, maxMACs how many machines in a second.

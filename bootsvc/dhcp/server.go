@@ -34,6 +34,9 @@ type Service struct {
 	storeNext  time.Time // before it a disk that took no leases is not tried again
 	dropped    atomic.Uint64
 	dropsNext  time.Time // before it nothing is said of what was dropped
+	looking    bool      // for other servers: what is heard meanwhile waits in early
+	early      []event
+	mute       bool // questions by ARP could not be sent, and it was told
 
 	closing sync.Once
 }
@@ -145,9 +148,6 @@ type event struct {
 // seconds and gives ErrConflict when one answers that is no server of this farm, unless Force is set.
 func (s *Service) Run(ctx context.Context) error {
 	defer s.Close()
-	if err := s.check(ctx); err != nil {
-		return err
-	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	events := make(chan event, inbox)
@@ -160,25 +160,29 @@ func (s *Service) Run(ctx context.Context) error {
 			}
 		})
 	}
+	defer readers.Wait()
+	defer s.closeSockets()
+	start(s.readRaw)
+	if err := s.check(ctx, events); err != nil {
+		return err
+	}
 	start(func(to chan<- event) error { return s.readUDP(s.main, false, to) })
 	if s.boot != nil {
 		start(func(to chan<- event) error { return s.readUDP(s.boot, true, to) })
 	}
-	start(s.readRaw)
-	defer readers.Wait()
-	defer s.closeSockets()
 	s.log.Info("answering machines", zap.Stringer("mode", s.cfg.Mode), zap.String("interface", s.cfg.Interface), zap.Stringer("address", s.cfg.Addr))
 	return s.loop(ctx, events)
 }
 
-// check looks for servers that must not be there, and drops what came meanwhile: it is old, and the machines ask again.
-func (s *Service) check(ctx context.Context) error {
+// check looks for servers that must not be there, and drops what machines sent meanwhile: it is old, and they ask again. The first
+// addresses are asked for by ARP in this time; who has answered is told only when this server serves.
+func (s *Service) check(ctx context.Context, events <-chan event) error {
 	if s.cfg.Mode != ModeServer {
 		return nil
 	}
-	offers, err := probe.Ask(ctx, probe.Options{Interface: s.cfg.Interface, Wait: s.checkFor, Kinds: []probe.Kind{probe.BIOS}})
+	offers, err := s.look(ctx, events)
 	if err != nil {
-		return fmt.Errorf("dhcp: look for other servers on %s: %w", s.cfg.Interface, err)
+		return err
 	}
 	var strangers []string
 	for _, o := range offers {
@@ -193,7 +197,33 @@ func (s *Service) check(ctx context.Context) error {
 		}
 		s.log.Warn("serving all the same", zap.Error(err))
 	}
+	for _, e := range s.early {
+		s.step(e)
+	}
+	s.early = nil
 	return s.drain()
+}
+
+// look asks for other servers, and for addresses by ARP. What is heard meanwhile waits in early.
+func (s *Service) look(ctx context.Context, events <-chan event) (offers []probe.Offer, err error) {
+	looking, looked := context.WithCancel(ctx)
+	var asking sync.WaitGroup
+	// look waits for it. It ends with ctx at the latest, and ends the loop below.
+	asking.Go(func() {
+		defer looked()
+		offers, err = probe.Ask(ctx, probe.Options{Interface: s.cfg.Interface, Wait: s.checkFor, Kinds: []probe.Kind{probe.BIOS}})
+	})
+	s.looking = true
+	_ = s.loop(looking, events) // its error is that looking has ended
+	s.looking = false
+	asking.Wait()
+	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case err != nil:
+		return nil, fmt.Errorf("dhcp: look for other servers on %s: %w", s.cfg.Interface, err)
+	}
+	return offers, nil
 }
 
 func (s *Service) drain() error {
@@ -288,10 +318,14 @@ func (s *Service) loop(ctx context.Context, events <-chan event) error {
 
 func (s *Service) step(e event) {
 	switch {
+	case s.looking && len(s.early) < inbox:
+		s.early = append(s.early, e)
+	case s.looking:
+		s.dropped.Add(1)
 	case e.packet.bytes != nil:
 		s.core.receive(time.Now(), e.packet)
 	case e.claim.Addr.IsValid():
-		s.core.heard(e.claim)
+		s.core.heard(time.Now(), e.claim)
 	default:
 		s.core.overheard(time.Now(), e.reply)
 	}
@@ -306,14 +340,29 @@ func (s *Service) flush(now time.Time) {
 			s.log.Error("leases are not stored; make room or repair the disk", zap.Error(err), zap.Duration("again in", storeAgain))
 		}
 	}
-	var frame []byte
-	for _, a := range s.core.questions {
-		s.sent(s.raw.Write(link.AppendQuestion(frame[:0], s.raw.MAC(), a)))
-	}
+	s.ask(s.core.questions)
 	for _, o := range s.core.out {
 		s.sent(s.send(o))
 	}
 	s.core.questions, s.core.out = nil, nil
+}
+
+// ask asks for addresses by ARP. That it cannot is told once, until it can again: the questions come also while nobody boots.
+func (s *Service) ask(all []netip.Addr) {
+	var frame []byte
+	var failed error
+	for _, a := range all {
+		if err := s.raw.Write(link.AppendQuestion(frame[:0], s.raw.MAC(), a)); err != nil {
+			s.core.ahead.unasked(a)
+			failed = err
+		}
+	}
+	if failed != nil && !s.mute {
+		s.log.Warn("questions by ARP are not sent: an address that somebody else uses may be offered", zap.Error(failed))
+	}
+	if len(all) > 0 {
+		s.mute = failed != nil
+	}
 }
 
 func (s *Service) store() error {

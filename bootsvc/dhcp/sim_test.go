@@ -29,6 +29,7 @@ type storm struct {
 	servers  []*simServer
 	machines map[bootsvc.MAC]*machine
 	holder   map[netip.Addr]*machine
+	busy     int // machines that have no address and have not given up
 	loss     float64
 	broken   bool
 }
@@ -37,7 +38,7 @@ type simServer struct {
 	*core
 	dir  *fakeDirectory
 	dead bool
-	wake time.Time // when its next tick is due; not after now when none is
+	wake time.Time // when it is served next; not after now when nobody has asked for that
 }
 
 type fakeDirectory struct {
@@ -97,7 +98,7 @@ func (s *storm) after(d time.Duration, do func()) {
 
 func newStorm(t *testing.T, seed uint64, machines int, last string) *storm {
 	s := &storm{
-		t: t, rnd: rand.New(rand.NewPCG(seed, 1)), now: start, machines: map[bootsvc.MAC]*machine{}, holder: map[netip.Addr]*machine{}, loss: 0.02,
+		t: t, rnd: rand.New(rand.NewPCG(seed, 1)), now: start, machines: map[bootsvc.MAC]*machine{}, holder: map[netip.Addr]*machine{}, busy: machines, loss: 0.02,
 	}
 	for i := range 2 {
 		c := Config{
@@ -109,7 +110,9 @@ func newStorm(t *testing.T, seed uint64, machines int, last string) *storm {
 			t.Fatal(err)
 		}
 		d := &fakeDirectory{farm: bootsvc.Farm{Servers: []bootsvc.Server{{Addr: at("10.1.0.1")}, {Addr: at("10.1.0.2")}}}}
-		s.servers = append(s.servers, &simServer{core: newCore(c, d, func(lease) {}), dir: d})
+		v := &simServer{core: newCore(c, d, func(lease) {}), dir: d}
+		s.servers = append(s.servers, v)
+		s.serve(v) // it asks ahead
 	}
 	for i := range machines {
 		m := &machine{mac: macOf(i)}
@@ -135,11 +138,24 @@ func (s *storm) broadcast(p *dhcpv4.DHCPv4) {
 	}
 }
 
-// serve carries out what a server wants.
+// serve lets a server do what is due, and carries out what it wants.
 func (s *storm) serve(v *simServer) {
+	if v.dead {
+		return
+	}
+	next := v.tick(s.now)
+	if len(v.pending) > maxPending || len(v.ahead.looks) > aheadMost {
+		s.broken = true
+		s.t.Errorf("%d offers wait, %d addresses are asked for ahead", len(v.pending), len(v.ahead.looks))
+	}
 	for _, a := range v.questions {
 		if m := s.holder[a]; m != nil && s.rnd.Float64() >= s.loss/10 { // several machines hear it, few frames are lost
-			s.after(time.Millisecond, func() { v.heard(link.Claim{MAC: m.mac, Addr: a}) })
+			s.after(time.Millisecond, func() {
+				if !v.dead {
+					v.heard(s.now, link.Claim{MAC: m.mac, Addr: a})
+					s.serve(v)
+				}
+			})
 		}
 	}
 	for _, o := range v.out {
@@ -152,14 +168,9 @@ func (s *storm) serve(v *simServer) {
 		}
 	}
 	v.questions, v.out = nil, nil
-	if next := v.tick(s.now); !next.IsZero() && !v.wake.After(s.now) {
+	if !v.wake.After(s.now) || next.Before(v.wake) {
 		v.wake = next
-		s.after(next.Sub(s.now), func() {
-			if !v.dead {
-				v.tick(s.now)
-				s.serve(v)
-			}
-		})
+		s.after(next.Sub(s.now), func() { s.serve(v) })
 	}
 }
 
@@ -171,6 +182,7 @@ func (s *storm) discover(m *machine) {
 		m.tries, m.rounds = 0, m.rounds+1
 	}
 	if m.rounds == 3 {
+		s.busy--
 		return
 	}
 	for i := range m.xid {
@@ -216,12 +228,13 @@ func (s *storm) hear(m *machine, p *dhcpv4.DHCPv4) {
 		}
 		s.holder[a] = m
 		m.addr, m.settled = a, true
+		s.busy--
 	}
 }
 
-// run steps until nothing is left to do, and gives how many machines have an address.
+// run steps until each machine has an address or has given up, and gives how many machines have an address.
 func (s *storm) run() (settled int) {
-	for len(s.queue) > 0 && !s.broken {
+	for s.busy > 0 && !s.broken {
 		e := heap.Pop(&s.queue).(simEvent)
 		s.now = e.at
 		e.do()
@@ -264,6 +277,7 @@ func TestAServerThatDiesInTheStormCostsNobodyAnAddress(t *testing.T) {
 			stored := victim.leases.all()
 			victim.core, victim.dead = newCore(victim.cfg, victim.dir, func(lease) {}), false
 			victim.leases.restore(stored)
+			s.serve(victim)
 		})
 		if n := s.run(); n != 1000 {
 			t.Errorf("seed %d: %d of 1000 machines have an address", seed, n)
