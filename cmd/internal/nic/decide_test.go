@@ -168,8 +168,9 @@ func TestTheSystemIsToldToLeaveTheAddressAlone(t *testing.T) {
 	}
 	put("etc/systemd/network/10-lan.network", "[Match]\nName=en*\n[Network]\nDHCP=yes\n")
 	put("etc/systemd/network/20-other.network", "[Match]\nMACAddress=52:54:00:00:00:ff\n[Network]\nDHCP=yes\n")
-	put("usr/lib/systemd/network/80-container-ve.network", "[Match]\nKind=veth\nName=ve-*\n[Network]\nDHCP=yes\n")
-	put("usr/lib/systemd/network/80-vm-vt.network", "[Match]\nName=vt-*\nDriver=tun\n")
+	put("usr/lib/systemd/network/30-tap.network", "[Match]\nKind=tun\nName=tap*\n[Network]\nDHCP=yes\n")
+	put("usr/lib/systemd/network/80-vm-vt.network", "[Match]\nName=*\n") // such a file of systemd's is not read
+	put("etc/systemd/network/80-container-vz.network", "[Match]\nName=*\n")
 	put("etc/resolv.conf", "")
 	l := Lease{Index: 2, Name: "eth0", MAC: "52:54:00:00:00:0a", Address: netip.MustParsePrefix("192.0.2.50/25"), Router: netip.MustParseAddr("192.0.2.1"),
 		DNS: []netip.Addr{netip.MustParseAddr("192.0.2.2")}, Server: netip.MustParseAddr("192.0.2.3"), Hostname: "box", Valid: time.Hour}
@@ -180,12 +181,13 @@ func TestTheSystemIsToldToLeaveTheAddressAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
-		"net-eth0.conf":                                  "IPV4BROADCAST='192.0.2.127'\nIPV4NETMASK='255.255.255.128'\nIPV4GATEWAY='192.0.2.1'\nIPV4DNS0='192.0.2.2'\nIPV4DNS1='0.0.0.0'\nHOSTNAME='box'\n",
-		"systemd/network/zz-spate.network":               "\nMACAddress=52:54:00:00:00:0a\n",
-		"systemd/network/10-lan.network.d/spate.conf":    "KeepConfiguration=yes\n",
-		"NetworkManager/conf.d/spate.conf":               "match-device=mac:52:54:00:00:00:0a\nkeep-configuration=yes\n",
-		"spate/resolv.conf":                              "nameserver 192.0.2.2\n",
-		"../" + filepath.Base(root) + "/etc/resolv.conf": "nameserver 192.0.2.2\n",
+		"net-eth0.conf":                                        "IPV4BROADCAST='192.0.2.127'\nIPV4NETMASK='255.255.255.128'\nIPV4GATEWAY='192.0.2.1'\nIPV4DNS0='192.0.2.2'\nIPV4DNS1='0.0.0.0'\nHOSTNAME='box'\n",
+		"systemd/network/zz-spate.network":                     "\nMACAddress=52:54:00:00:00:0a\n",
+		"systemd/network/10-lan.network.d/spate.conf":          "KeepConfiguration=yes\n",
+		"systemd/network/80-container-vz.network.d/spate.conf": "KeepConfiguration=yes\n",
+		"NetworkManager/conf.d/spate.conf":                     "match-device=mac:52:54:00:00:00:0a\nkeep-configuration=yes\n",
+		"spate/resolv.conf":                                    "nameserver 192.0.2.2\n",
+		"../" + filepath.Base(root) + "/etc/resolv.conf":       "nameserver 192.0.2.2\n",
 	} {
 		b, err := os.ReadFile(filepath.Join(run, name))
 		if strings.HasPrefix(name, "../") {
@@ -195,7 +197,7 @@ func TestTheSystemIsToldToLeaveTheAddressAlone(t *testing.T) {
 			t.Errorf("%s: %v\n%s", name, err, b)
 		}
 	}
-	for _, name := range []string{"20-other", "80-container-ve", "80-vm-vt"} {
+	for _, name := range []string{"20-other", "30-tap", "80-vm-vt"} {
 		if _, err := os.Stat(filepath.Join(run, "systemd/network", name+".network.d")); err == nil {
 			t.Errorf("%s does not mean this card", name)
 		}

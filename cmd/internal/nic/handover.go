@@ -16,8 +16,11 @@ import (
 	"time"
 )
 
-// The places of systemd-networkd's files in a root file system, by rank.
-var networkdFolders = []string{"etc/systemd/network", "usr/lib/systemd/network", "lib/systemd/network"}
+// administrators is where an administrator puts files of systemd-networkd; networkdFolders are all places in a root file system, by
+// rank.
+const administrators = "etc/systemd/network"
+
+var networkdFolders = []string{administrators, "usr/lib/systemd/network", "lib/systemd/network"}
 
 // HandOver writes below run, which becomes /run of the system in root, what its network services must know so that they
 // leave the address alone:
@@ -140,6 +143,13 @@ KeepConfiguration=yes
 	return []byte(b.String())
 }
 
+// foreign are .network files that systemd brings itself. They are for tunnels, containers and Wi-Fi, none of them for a machine's
+// wired card, and are not read: each file of the root that is read costs a machine that boots two round trips.
+var foreign = []string{
+	"80-6rd-tunnel.network", "80-container-host0.network", "80-container-vb.network", "80-container-ve.network", "80-container-vz.network",
+	"80-vm-vt.network", "80-wifi-adhoc.network",
+}
+
 // networkdFiles are the names of the root's .network files that may count for the card. By which name the card will go is not known
 // yet, so that a file for any card counts.
 func networkdFiles(root, mac string) (names []string) {
@@ -150,11 +160,16 @@ func networkdFiles(root, mac string) (names []string) {
 			continue
 		}
 		for _, e := range entries {
-			if name := e.Name(); strings.HasSuffix(name, ".network") && !seen[name] {
-				seen[name] = true
-				if content, err := os.ReadFile(filepath.Join(root, folder, name)); err == nil && mayMatch(string(content), mac) {
-					names = append(names, name)
-				}
+			name := e.Name()
+			if !strings.HasSuffix(name, ".network") || seen[name] {
+				continue
+			}
+			seen[name] = true
+			if folder != administrators && slices.Contains(foreign, name) {
+				continue
+			}
+			if content, err := os.ReadFile(filepath.Join(root, folder, name)); err == nil && mayMatch(string(content), mac) {
+				names = append(names, name)
 			}
 		}
 	}
