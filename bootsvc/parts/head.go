@@ -33,6 +33,15 @@ func (h Head) Drives(c Card) bool {
 	return found
 }
 
+// Sort puts vendors and cards into order, each once, and leaves cards out whose vendor is there as a whole.
+func (h *Head) Sort() {
+	slices.Sort(h.Vendors)
+	h.Vendors = slices.Compact(h.Vendors)
+	h.Cards = slices.DeleteFunc(h.Cards, func(c Card) bool { return slices.Contains(h.Vendors, c.Vendor) })
+	slices.SortFunc(h.Cards, Card.compare)
+	h.Cards = slices.Compact(h.Cards)
+}
+
 // ErrHead says that a file does not begin with a head, or with a damaged one.
 var ErrHead = errors.New("no head of a boot image with parts")
 

@@ -72,6 +72,9 @@ into the image: nbd, which each machine loads; file systems, of which those that
 network cards, of which a machine loads those that it has. Which ones, and what they need in turn, is worked out from the
 modules themselves. They are unpacked, never changed: the signature that Secure Boot asks for stays.
 
+The image has two parts when it has drivers of common cards and of others: a machine whose card is surely a common one loads the
+first part only, by HTTP. For every other machine and boot loader it is one file, with the drivers of all cards.
+
 The same inputs make the same file, byte for byte. It appears under its name whole or not at all.
 
 Exit codes: 0 made, 1 failed and nothing left behind, 2 wrong usage.`,
@@ -152,11 +155,15 @@ func printImage(w io.Writer, r *bootimage.Report) {
 	order := []string{}
 	total := int64(0)
 	for _, m := range r.Modules {
-		g := groups[m.Group]
+		name := m.Group
+		if m.Part == 2 {
+			name += ", second part"
+		}
+		g := groups[name]
 		if g == nil {
 			g = &groupTotal{}
-			groups[m.Group] = g
-			order = append(order, m.Group)
+			groups[name] = g
+			order = append(order, name)
 		}
 		g.names = append(g.names, m.Name)
 		g.bytes += m.Bytes
@@ -183,11 +190,18 @@ func printImage(w io.Writer, r *bootimage.Report) {
 	}
 	t.write(w)
 	fmt.Fprintf(w, "%s: %s, unpacked %s, for kernel %s\n", r.Path, vdisk.Bytes(r.Bytes), vdisk.Bytes(r.Unpacked), r.Kernel)
+	contested := []string{}
+	if p := r.Parts; p != nil {
+		fmt.Fprintf(w, "first part: %s, for machines with one of %d kinds of common cards; second part: %s\n", vdisk.Bytes(p.First), p.Cards, vdisk.Bytes(p.Second))
+		contested = p.Contested
+	} else {
+		fmt.Fprintf(w, "one part, which every machine loads: %s\n", r.Whole)
+	}
 	for _, note := range []struct {
 		names []string
 		text  string
 	}{
-		{r.BuiltIn, "built into the kernel"}, {r.Absent, "not in this kernel"},
+		{contested, "second part, and yet drivers of common cards too, which need the whole"}, {r.BuiltIn, "built into the kernel"}, {r.Absent, "not in this kernel"},
 		{r.MissingFirmware, "firmware that these modules may ask for and the folder does not have"},
 	} {
 		if len(note.names) > 0 {
@@ -215,6 +229,8 @@ type bootImageJSON struct {
 	Kernel          string        `json:"kernel_version"`
 	KernelFile      string        `json:"kernel,omitempty"`
 	Init            string        `json:"init"`
+	Parts           *partsJSON    `json:"parts"`
+	Whole           string        `json:"not_divided,omitempty"`
 	Modules         []moduleJSON  `json:"modules"`
 	Files           []contentJSON `json:"files"`
 	BuiltIn         []string      `json:"built_in"`
@@ -222,9 +238,17 @@ type bootImageJSON struct {
 	MissingFirmware []string      `json:"missing_firmware"`
 }
 
+type partsJSON struct {
+	First     int64    `json:"first"`
+	Second    int64    `json:"second"`
+	Cards     int      `json:"cards"`
+	Contested []string `json:"contested_by"`
+}
+
 type moduleJSON struct {
 	Name   string `json:"name"`
 	Group  string `json:"group"`
+	Part   int    `json:"part"`
 	Bytes  int64  `json:"size"`
 	Signed bool   `json:"signed"`
 }
@@ -238,7 +262,7 @@ type contentJSON struct {
 
 func imageReportJSON(r *bootimage.Report) bootImageJSON {
 	j := bootImageJSON{
-		Path: r.Path, Bytes: r.Bytes, Unpacked: r.Unpacked, Kernel: r.Kernel, KernelFile: r.KernelFile, Init: r.Init,
+		Path: r.Path, Bytes: r.Bytes, Unpacked: r.Unpacked, Kernel: r.Kernel, KernelFile: r.KernelFile, Init: r.Init, Parts: partsReport(r.Parts), Whole: r.Whole,
 		Modules: []moduleJSON{}, Files: contentsJSON(r.Files),
 		BuiltIn: append([]string{}, r.BuiltIn...), Absent: append([]string{}, r.Absent...), MissingFirmware: append([]string{}, r.MissingFirmware...),
 	}
@@ -246,6 +270,14 @@ func imageReportJSON(r *bootimage.Report) bootImageJSON {
 		j.Modules = append(j.Modules, moduleJSON(m))
 	}
 	return j
+}
+
+// partsReport is nil for an image without parts.
+func partsReport(p *bootimage.Parts) *partsJSON {
+	if p == nil {
+		return nil
+	}
+	return &partsJSON{p.First, p.Second, p.Cards, append([]string{}, p.Contested...)}
 }
 
 func contentsJSON(all []bootimage.Entry) []contentJSON {

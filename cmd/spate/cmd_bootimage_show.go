@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/spate-project/spate/bootsvc/parts"
 	"github.com/spate-project/spate/cmd/internal/bootimage"
 )
 
@@ -15,9 +16,9 @@ func newBootimageShowCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "show FILE",
 		Short: "List what is in a boot image",
-		Long: `List what is in a boot image, or in any other initramfs that is one archive: not packed, or packed with zstd, xz or gzip.
-It is read to its end: an image that was cut or damaged is told, which no kernel unpacks. Of several archives in one file,
-such as the processor's microcode before a system's own initramfs, the first is listed.
+		Long: `List what is in a boot image, or in any other initramfs: archives one behind the other, not packed, or packed with zstd, xz or
+gzip. It is read to its end: an image that was cut or damaged is told, which no kernel unpacks. Of two files of one name the later
+one counts. Behind an archive that is packed with xz nothing is looked for.
 
 Exit codes: 0 listed and sound, 1 failed or damaged, 2 wrong usage.`,
 		Example: `  spate bootimage show boot.img
@@ -51,6 +52,11 @@ Exit codes: 0 listed and sound, 1 failed or damaged, 2 wrong usage.`,
 			}
 			t.write(c.OutOrStdout())
 			fmt.Fprintf(c.OutOrStdout(), "%s, %d bytes, packed: %s\n", count(len(all), "name"), total, how)
+			if fi, err := f.Stat(); err == nil {
+				if h, err := parts.Read(f, fi.Size()); err == nil {
+					fmt.Fprintf(c.OutOrStdout(), "first part: %d bytes of the file, for machines with one of %d kinds of common cards\n", h.First, len(h.Cards)+len(h.Vendors))
+				}
+			}
 			return nil
 		},
 	}

@@ -28,7 +28,11 @@ func (b *build) print(w io.Writer) {
 	r := b.result
 	fmt.Fprintln(w, r)
 	fmt.Fprintf(w, "kernel        %s, %s\n", b.kernel.Version, vdisk.Bytes(r.Boot.Kernel.Size))
-	fmt.Fprintf(w, "boot image    %s, %s\n", vdisk.Bytes(r.Boot.Image.Size), count(len(b.report.Modules), "module"))
+	fmt.Fprintf(w, "boot image    %s, %s", vdisk.Bytes(r.Boot.Image.Size), count(len(b.report.Modules), "module"))
+	if p := b.report.Parts; p != nil {
+		fmt.Fprintf(w, "; machines with a common card load %s", vdisk.Bytes(p.First))
+	}
+	fmt.Fprintln(w)
 	fmt.Fprintf(w, "command line  %s\n", r.Boot.CommandLine)
 	fmt.Fprintf(w, "log-in        %s\n", b.login())
 	for _, n := range b.findings.Notes {
@@ -49,17 +53,18 @@ what it will get.
 
 type buildJSON struct {
 	versionJSON
-	Kernel   string   `json:"kernel_version"`
-	Modules  int      `json:"boot_image_modules"`
-	Accounts []string `json:"console_accounts"`
-	SSH      bool     `json:"ssh_keys"`
-	Notes    []string `json:"notes"`
-	Seconds  float64  `json:"import_seconds"`
+	Kernel   string     `json:"kernel_version"`
+	Modules  int        `json:"boot_image_modules"`
+	Parts    *partsJSON `json:"boot_image_parts"`
+	Accounts []string   `json:"console_accounts"`
+	SSH      bool       `json:"ssh_keys"`
+	Notes    []string   `json:"notes"`
+	Seconds  float64    `json:"import_seconds"`
 }
 
 func (b *build) json() buildJSON {
 	return buildJSON{
-		versionJSON: summaryJSON(&b.result.Summary), Kernel: b.kernel.Version, Modules: len(b.report.Modules),
+		versionJSON: summaryJSON(&b.result.Summary), Kernel: b.kernel.Version, Modules: len(b.report.Modules), Parts: partsReport(b.report.Parts),
 		Accounts: append([]string{}, b.findings.Accounts...), SSH: b.findings.Keys, Notes: append([]string{}, b.findings.Notes...), Seconds: b.result.Seconds,
 	}
 }

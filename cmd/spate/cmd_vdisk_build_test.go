@@ -3,10 +3,12 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -58,6 +60,9 @@ func TestABootImageIsBuiltAndShown(t *testing.T) {
 	if b, err := os.ReadFile(kernel); err != nil || !bytes.Equal(b, fakekernel.Kernel()) {
 		t.Errorf("the kernel: %v", err)
 	}
+	if !strings.Contains(text, "one part, which every machine loads: there are no drivers of other cards in it") {
+		t.Errorf("nothing is said of parts: %s", text)
+	}
 	if text, _, code = run(t, nil, "bootimage", "show", out); code != 0 || !strings.Contains(text, "5000  etc/extra\n") || !strings.Contains(text, "crw-------  0     dev/console\n") ||
 		!strings.Contains(text, "packed: zstd\n") {
 		t.Errorf("show: %d\n%s", code, text)
@@ -67,6 +72,37 @@ func TestABootImageIsBuiltAndShown(t *testing.T) {
 	}
 	if _, errs, code = run(t, nil, "bootimage", "show", kernel); code != exitFailed || !strings.Contains(errs, "not a boot image") {
 		t.Errorf("%d %s", code, errs)
+	}
+}
+
+// What a machine with a common card loads, and which modules are in which part, stands in both reports.
+func TestTheReportOfABootImageSaysWhatIsInWhichPart(t *testing.T) {
+	root, out := rootFolder(t), filepath.Join(t.TempDir(), "boot.img")
+	for name, alias := range map[string]string{"virtio_pci": "pci:v00001AF4d*sv*sd*bc*sc*i*", "mlx5_core": "pci:v000015B3d00001017sv*sd*bc*sc*i*"} {
+		path := filepath.Join(root, "lib/modules", kernelVersion, "kernel", name+".ko")
+		if err := os.WriteFile(path, fakekernel.Module(kernelVersion, "alias="+alias), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	args := []string{"bootimage", "build", "--modules", root, "--init", target(t), "--out", out}
+	text, errs, code := run(t, nil, args...)
+	if code != 0 || !regexp.MustCompile(`(?m)^modules: by device, second part +[0-9].* +mlx5_core$`).MatchString(text) || !regexp.MustCompile(`(?m)^modules: by device  +[0-9].* +virtio_pci$`).MatchString(text) ||
+		!regexp.MustCompile(`(?m)^first part: .*, for machines with one of 1 kinds of common cards; second part: `).MatchString(text) {
+		t.Errorf("%d %s\n%s", code, errs, text)
+	}
+	shown, _, _ := run(t, nil, "bootimage", "show", out)
+	text, _, _ = run(t, nil, append(args, "--json")...)
+	var j bootImageJSON
+	if err := json.Unmarshal([]byte(text), &j); err != nil || j.Parts == nil || j.Parts.First+j.Parts.Second != j.Bytes || j.Parts.Cards != 1 || j.Whole != "" {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	if !strings.Contains(shown, fmt.Sprintf("first part: %d bytes of the file", j.Parts.First)) || !strings.Contains(shown, "packed: none, zstd\n") {
+		t.Errorf("shown as\n%s", shown)
+	}
+	for _, m := range j.Modules {
+		if (m.Part == 2) != (m.Name == "mlx5_core") {
+			t.Errorf("%+v", m)
+		}
 	}
 }
 

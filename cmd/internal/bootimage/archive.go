@@ -146,56 +146,7 @@ func writeDevice(w io.Writer, i item, inode int64) error {
 	return err
 }
 
-// atEnd is a reader that knows whether it has been read to its end: the archive's reader tells the end of what it reads from
-// as it tells the archive's own.
-type atEnd struct {
-	r     io.Reader
-	ended bool
-}
-
-func (a *atEnd) Read(b []byte) (int, error) {
-	n, err := a.r.Read(b)
-	if n > 0 && errors.Is(err, io.EOF) {
-		err = nil // the next call has it
-	}
-	a.ended = a.ended || errors.Is(err, io.EOF)
-	return n, err
-}
-
 // writerFunc is an io.Writer.
 type writerFunc func(b []byte) (int, error)
 
 func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
-
-// Show reads what is in a boot image: any initramfs of the kind newc that is not packed, or packed with zstd, xz or gzip. how
-// says which. It reads to the end, where the sum over all that was packed stands.
-func Show(r io.Reader) (all []Entry, how string, err error) {
-	plain, how, err := unpack(r)
-	if err != nil {
-		return nil, how, err
-	}
-	defer plain.Close()
-	whole := &atEnd{r: io.LimitReader(plain, maxImage)}
-	a := cpio.NewReader(whole)
-	for {
-		h, err := a.Next()
-		switch {
-		case errors.Is(err, io.EOF) && len(all) > 0 && whole.ended:
-			return all, how, fmt.Errorf("a damaged boot image: it ends in or behind %s, without the mark at its end", all[len(all)-1].Name)
-		case errors.Is(err, io.EOF) && len(all) > 0:
-			if err := drain(whole); err != nil {
-				return all, how, fmt.Errorf("a damaged boot image: %w", err)
-			}
-			return all, how, nil
-		case errors.Is(err, io.EOF) || errors.Is(err, cpio.ErrHeader) && len(all) == 0:
-			return nil, how, errors.New("not a boot image: there is no cpio archive in newc format in it, neither as it stands nor packed with zstd, xz or gzip")
-		case err != nil && len(all) == 0:
-			return nil, how, fmt.Errorf("a damaged boot image: %w", err)
-		case err != nil:
-			return all, how, fmt.Errorf("a damaged boot image, after %s: %w", all[len(all)-1].Name, err)
-		case len(all) == maxMembers:
-			return all, how, fmt.Errorf("more than %d files", maxMembers)
-		}
-		all = append(all, Entry{Name: h.Name, Mode: uint32(h.Mode), Bytes: h.Size, Link: h.Linkname})
-	}
-}

@@ -66,8 +66,11 @@ type Report struct {
 	// package and no KernelOut was asked for.
 	KernelFile string
 	Init       string
-	Modules    []ModuleReport
-	Files      []Entry
+	// Parts is nil when the image is not divided, for the reason in Whole.
+	Parts   *Parts
+	Whole   string
+	Modules []ModuleReport
+	Files   []Entry
 	// BuiltIn needed no module, Absent are standard modules that the kernel does not have.
 	BuiltIn, Absent []string
 	// MissingFirmware is what the modules may ask for and the folder does not have.
@@ -78,7 +81,9 @@ type Report struct {
 type ModuleReport struct {
 	Name string
 	// Group is always, file system, by device, or needed by another one.
-	Group  string
+	Group string
+	// Part is 1 or 2.
+	Part   int
 	Bytes  int64
 	Signed bool
 }
@@ -114,11 +119,11 @@ func Build(ctx context.Context, o Options) (*Report, error) {
 		return nil, err
 	}
 	r := &Report{Path: o.Out, Kernel: kernel.Version, KernelFile: kernel.File, Init: initPath}
-	c, err := o.gather(ctx, kernel, init, r)
+	d, err := o.gather(ctx, kernel, init, r)
 	if err != nil {
 		return nil, err
 	}
-	return r, o.write(ctx, c, kernel, r)
+	return r, o.write(ctx, d, kernel, r)
 }
 
 // kernel finds the one whose modules are taken.
@@ -173,10 +178,10 @@ func readFile(file string) ([]byte, error) {
 }
 
 // gather puts the contents together.
-func (o Options) gather(ctx context.Context, k Kernel, init []byte, r *Report) (contents, error) {
+func (o Options) gather(ctx context.Context, k Kernel, init []byte, r *Report) (d divided, err error) {
 	x, err := newIndex(k.Modules)
 	if err != nil {
-		return nil, err
+		return d, err
 	}
 	bytes := int64(0)
 	p, err := choose(x, o, func(string) error {
@@ -184,41 +189,56 @@ func (o Options) gather(ctx context.Context, k Kernel, init []byte, r *Report) (
 		return ctx.Err()
 	})
 	if err != nil {
-		return nil, fmt.Errorf("kernel %s: %w", k.Version, err)
+		return d, fmt.Errorf("kernel %s: %w", k.Version, err)
 	}
-	c := contents{}
+	d = divided{first: contents{}, second: contents{}}
+	first := d.divide(p, r)
 	for _, folder := range []string{"dev", "etc", "newroot", "proc", "root", "run", "sys", "tmp"} {
-		c.folder(folder)
+		d.first.folder(folder)
 	}
-	c.device("dev/console", 0o600, 5, 1)
-	c.file("init", 0o755, init)
-	folder := "/lib/modules/" + k.Version
-	list := p.list(k.Version, folder)
-	for _, m := range list.Modules {
-		found := p.found[m.Name]
-		if found.info.kernel != k.Version {
-			return nil, fmt.Errorf("module %s in %s is made for kernel %q: the folder must have the name of the kernel's version", m.Name, k.Modules, found.info.kernel)
-		}
-		c.file(m.Path, 0o644, found.content)
-		r.Modules = append(r.Modules, ModuleReport{m.Name, found.group, int64(len(found.content)), found.info.signed})
+	d.first.device("dev/console", 0o600, 5, 1)
+	d.first.file("init", 0o755, init)
+	if err := d.modules(p, first, k, r); err != nil {
+		return d, err
 	}
-	var text strings.Builder
-	if err := list.Write(&text); err != nil {
-		return nil, err
-	}
-	c.file(modules.File, 0o644, []byte(text.String()))
 	if o.Firmware != "" {
-		if err := p.firmware(c, o.Firmware, r); err != nil {
-			return nil, err
+		if err := p.firmware(d, first, o.Firmware, r); err != nil {
+			return d, err
 		}
 	}
 	for _, e := range o.Add {
-		if err := c.extra(e); err != nil {
-			return nil, fmt.Errorf("add %s: %w", e.Source, err)
+		if err := d.first.extra(e); err != nil {
+			return d, fmt.Errorf("add %s: %w", e.Source, err)
 		}
 	}
-	r.Files, r.BuiltIn, r.Absent = c.entries(), p.builtIn, p.absent
-	return c, nil
+	d.once()
+	r.BuiltIn, r.Absent = p.builtIn, p.absent
+	r.Files, err = d.entries()
+	return d, err
+}
+
+// modules adds them to their parts, with the lists of them: that of the second part has all, and replaces that of the first.
+func (d divided) modules(p *picker, first map[string]bool, k Kernel, r *Report) error {
+	list := p.list(k.Version, "/lib/modules/"+k.Version, nil)
+	for _, m := range list.Modules {
+		found := p.found[m.Name]
+		if found.info.kernel != k.Version {
+			return fmt.Errorf("module %s in %s is made for kernel %q: the folder must have the name of the kernel's version", m.Name, k.Modules, found.info.kernel)
+		}
+		part := d.part(first[m.Name])
+		d.contents(part).file(m.Path, 0o644, found.content)
+		r.Modules = append(r.Modules, ModuleReport{m.Name, found.group, part, int64(len(found.content)), found.info.signed})
+	}
+	write := func(c contents, l *modules.List) error {
+		var text strings.Builder
+		err := l.Write(&text)
+		c.file(modules.File, 0o644, []byte(text.String()))
+		return err
+	}
+	if d.head == nil {
+		return write(d.first, list)
+	}
+	return errors.Join(write(d.first, p.list(k.Version, "/lib/modules/"+k.Version, first)), write(d.second, list))
 }
 
 // extra adds a file, or all that is below a folder.
@@ -256,7 +276,7 @@ func (c contents) extra(e Extra) error {
 }
 
 // firmware adds what the modules name. A name can be a pattern.
-func (p *picker) firmware(c contents, dir string, r *Report) error {
+func (p *picker) firmware(d divided, first map[string]bool, dir string, r *Report) error {
 	root := os.DirFS(dir)
 	if _, err := fs.ReadDir(root, "."); err != nil {
 		return err
@@ -274,7 +294,7 @@ func (p *picker) firmware(c contents, dir string, r *Report) error {
 					if err != nil {
 						return err
 					}
-					c.file("lib/firmware/"+file, 0o644, b)
+					d.contents(d.part(first[name])).file("lib/firmware/"+file, 0o644, b)
 					found++
 				}
 			}
@@ -288,16 +308,18 @@ func (p *picker) firmware(c contents, dir string, r *Report) error {
 }
 
 // write writes the image and the kernel.
-func (o Options) write(ctx context.Context, c contents, k Kernel, r *Report) error {
+func (o Options) write(ctx context.Context, d divided, k Kernel, r *Report) error {
 	total := int64(0)
 	for _, e := range r.Files {
 		total += e.Bytes
 	}
 	var err error
-	r.Bytes, err = replace(o.Out, func(w io.Writer) (err error) {
-		r.Unpacked, err = c.write(ctx, w, o.Plain, func(done int64) { o.Progress(Progress{StageWrite, min(done, total), total}) })
-		return err
+	r.Bytes, err = replace(o.Out, func(w io.Writer) error {
+		return d.write(ctx, w, o.Plain, r, func(done int64) { o.Progress(Progress{StageWrite, min(done, total), total}) })
 	})
+	if r.Parts != nil {
+		r.Parts.Second = r.Bytes - r.Parts.First
+	}
 	if err != nil || o.KernelOut == "" {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spate-project/spate/bootsvc/parts"
 	"github.com/spate-project/spate/cmd/internal/bootimage/modules"
 )
 
@@ -106,7 +107,7 @@ func checkFolder(flag, dir string) error {
 // reserved refuses a target that this program makes by itself.
 func reserved(target string) error {
 	switch target = path.Clean("/" + target); target {
-	case "/init", modules.File, "/dev/console":
+	case "/init", modules.File, "/dev/console", "/" + parts.File:
 		return fmt.Errorf("--add: %s is made by this program", target)
 	}
 	return nil

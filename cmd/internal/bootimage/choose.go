@@ -216,11 +216,14 @@ func (p *picker) soft(names []string, depth int) (found []string, err error) {
 	return found, nil
 }
 
-// list is what init reads.
-func (p *picker) list(version, folder string) *modules.List {
-	l := &modules.List{Kernel: version, Base: p.base, FileSystems: p.systems}
+// list is what init reads, of the modules in only; nil: of all.
+func (p *picker) list(version, folder string, only map[string]bool) *modules.List {
+	l := &modules.List{Kernel: version, First: only != nil, Base: p.base, FileSystems: p.systems}
 	for _, name := range sorted(p.found) {
 		m := p.found[name]
+		if only != nil && !only[name] {
+			continue
+		}
 		o := ordering{p: p, at: map[string]int{}, visited: map[string]bool{name: true}}
 		o.visit(name, false)
 		l.Modules = append(l.Modules, modules.Module{Name: name, Path: folder + "/" + plainName(p.x.files[name]), Needs: o.needs, Later: m.after})

@@ -6,6 +6,7 @@ import (
 	"io"
 	"testing"
 
+	"github.com/spate-project/spate/bootsvc/parts"
 	"github.com/spate-project/spate/cmd/internal/bootimage/fakekernel"
 )
 
@@ -70,13 +71,20 @@ func FuzzShow(f *testing.F) {
 		}
 		f.Add(b.Bytes())
 		f.Add(b.Bytes()[:b.Len()-3])
+		f.Add(append(b.Bytes(), b.Bytes()...))
+		d := divided{&parts.Head{First: 4, Vendors: []uint16{0x1af4}}, c, c}
+		b.Reset()
+		if err := d.write(f.Context(), &b, plain, &Report{Parts: &Parts{}}, func(int64) {}); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b.Bytes())
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if bytes.HasPrefix(b, []byte("\xfd7zXZ")) {
 			return // a program of its own
 		}
 		all, how, err := Show(bytes.NewReader(b))
-		if err == nil && (len(all) == 0 || how == "none" && len(all) > len(b)/110) {
+		if err == nil && (len(all) == 0 || how == notPacked && len(all) > len(b)/110) {
 			t.Errorf("%d names, packed %s", len(all), how)
 		}
 	})

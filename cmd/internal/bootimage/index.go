@@ -16,6 +16,8 @@ type index struct {
 	dir     string
 	files   map[string]string // name -> path below dir, with slashes
 	builtIn map[string]bool
+	// builtInAliases are the devices that built in modules drive, where the kernel says so.
+	builtInAliases map[string][]string
 	// aliases are all that the kernel has, from modules.alias; where that is missing, those of the folders in aliasFolders.
 	aliases []modules.Alias
 	read    bool
@@ -26,13 +28,22 @@ var aliasFolders = []string{"kernel/crypto/", "kernel/arch/", "kernel/lib/"}
 
 // newIndex reads which modules are in dir.
 func newIndex(dir string) (*index, error) {
-	x := &index{dir: dir, files: map[string]string{}, builtIn: map[string]bool{}}
+	x := &index{dir: dir, files: map[string]string{}, builtIn: map[string]bool{}, builtInAliases: map[string][]string{}}
 	text, err := readIndex(dir, "modules.builtin")
 	if err != nil {
 		return nil, err
 	}
 	for line := range strings.FieldsSeq(text) {
 		x.builtIn[moduleName(line)] = true
+	}
+	if text, err = readIndex(dir, "modules.builtin.modinfo"); err != nil {
+		return nil, err
+	}
+	for field := range strings.SplitSeq(text, "\x00") { // NAME.alias=PATTERN
+		name, pattern, ok := strings.Cut(field, ".alias=")
+		if ok {
+			x.builtInAliases[modules.Name(name)] = append(x.builtInAliases[modules.Name(name)], pattern)
+		}
 	}
 	if text, err = readIndex(dir, "modules.dep"); err != nil {
 		return nil, err

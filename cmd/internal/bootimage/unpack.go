@@ -29,6 +29,9 @@ var packers = []struct {
 	{"gzip", "\x1f\x8b", func(r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) }},
 }
 
+// notPacked says that a file stands as it is.
+const notPacked = "none"
+
 // maxWindow is the greatest window that the kernel takes.
 const maxWindow = 128 << 20
 
@@ -48,7 +51,7 @@ func unpack(r io.Reader) (_ io.ReadCloser, how string, err error) {
 			return u, p.name, nil
 		}
 	}
-	return io.NopCloser(b), "none", nil
+	return io.NopCloser(b), notPacked, nil
 }
 
 // drain reads what is left behind an archive: there stands the sum over all that was packed. What follows the packed data and

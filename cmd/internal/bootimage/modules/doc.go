@@ -4,6 +4,7 @@
 // A line has words with one space between them. The first says what the line is, unknown ones are ignored:
 //
 //	kernel VERSION                 the kernel that the modules are for, once
+//	part first                     the list is that of the first part of a boot image, which has more; not there otherwise
 //	module NAME PATH [NEED …]      a module, its file in the image, and what must be loaded before it, in this order; a
 //	                               NEED with a question mark before its name is wanted but may fail
 //	later NAME OTHER               OTHER belongs after NAME, and may fail: the kernel would ask modprobe for it

@@ -2,7 +2,27 @@ package modules
 
 // Glob tells whether s matches a pattern of modules.alias: * is any text, ? any byte, [a-z] one of some bytes, and a
 // backslash takes the byte after it as it is. It takes at most the time of both lengths multiplied.
-func Glob(pattern, s string) bool {
+func Glob(pattern, s string) bool { return glob(pattern, s, one) }
+
+// Overlaps is Glob for all texts that s stands for at once: a question mark in it is any capital hexadecimal digit. It tells
+// whether the pattern matches one of them.
+func Overlaps(pattern, s string) bool {
+	return glob(pattern, s, func(pattern string, c byte) (width int, ok bool) {
+		if c != '?' {
+			return one(pattern, c)
+		}
+		for _, digit := range []byte("0123456789ABCDEF") {
+			if width, ok = one(pattern, digit); ok {
+				break
+			}
+		}
+		return width, ok
+	})
+}
+
+// glob goes along s. What an element of the pattern takes does not depend on the others, so that the earliest place at which the
+// elements between two stars fit is as good as any.
+func glob(pattern, s string, one func(pattern string, c byte) (width int, ok bool)) bool {
 	p, i := 0, 0
 	star, mark := -1, 0 // the last star, and where its text ends
 	for i < len(s) {

@@ -22,7 +22,9 @@ const (
 
 // List is what a boot image has of modules. It is not changed after it was made, and may be read by many at the same time.
 type List struct {
-	Kernel  string
+	Kernel string
+	// First says that the list is that of the first part of a boot image; that of the second has all.
+	First   bool
 	Modules []Module
 	Base    []string
 	// FileSystems are those that the kernel can mount with these modules, built in ones too. Order loads one by its name.
@@ -142,6 +144,9 @@ var errList = errors.New("not a list of modules")
 func (l *List) Write(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	fmt.Fprintf(b, "kernel %s\n", l.Kernel)
+	if l.First {
+		fmt.Fprintln(b, "part first")
+	}
 	for _, m := range l.Modules {
 		fmt.Fprintf(b, "module %s %s", m.Name, m.Path)
 		for _, n := range m.Needs {
@@ -192,13 +197,15 @@ func (l *List) take(words []string) error {
 	if len(words) == 0 {
 		return nil
 	}
-	least := map[string]int{"kernel": 2, "module": 3, "later": 3, "base": 2, "fs": 2, "alias": 3}[words[0]]
+	least := map[string]int{"kernel": 2, "part": 2, "module": 3, "later": 3, "base": 2, "fs": 2, "alias": 3}[words[0]]
 	if len(words) < least {
 		return fmt.Errorf("%w: %.80q is too short", errList, words)
 	}
 	switch words[0] {
 	case "kernel":
 		l.Kernel = words[1]
+	case "part":
+		l.First = words[1] == "first"
 	case "module":
 		return l.takeModule(words[1:])
 	case "later":

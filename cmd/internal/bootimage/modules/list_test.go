@@ -131,3 +131,18 @@ func FuzzParse(f *testing.F) {
 		l.Match(text)
 	})
 }
+
+// A text with question marks stands for all with digits in their places.
+func TestAPatternOverlapsWhereItMatchesOneOfManyTexts(t *testing.T) {
+	const card = "pci:v00008086d00001533sv????????sd????????bc02sc??i??"
+	for pattern, want := range map[string]bool{
+		"pci:v00008086d00001533sv*sd*bc*sc*i*": true, "pci:v00008086d*sv*sd*bc02sc*i*": true, "pci:v*d*sv*sd*bc*sc*i*": true, "pci:v*": true, "*": true,
+		"pci:v00008086d00001533sv00001028sd0000ABCDbc*sc00i*": true, "pci:v0000808[0-9]d*": true, "pci:v*sd*1028*bc02*": true,
+		"pci:v*d*sv*sd*bc0Csc03i30*": false, "pci:v00008086d00001534sv*sd*bc*sc*i*": false, "pci:v000010ECd*": false, "pci:v*svG*": false, "usb:v*": false, "": false,
+		"pci:v*d*sv*sd*bc*sc*i*x": false, "pci:v*sd????????bc02sc[8-9]?i*": true, "pci:v*sd????????bc02sc[!0-9A-F]?i*": false,
+	} {
+		if Overlaps(pattern, card) != want {
+			t.Errorf("%s: %v", pattern, !want)
+		}
+	}
+}
