@@ -15,7 +15,6 @@ type ahead struct {
 	subnet *Subnet   // nil: nothing is asked
 	looks  []look    // at most aheadMost, in the order in which they are offered
 	again  time.Time // when all of them are asked for again
-	gap    bool      // one has gone, and another one may come
 	// claimed is how many strangers have answered since all were asked for.
 	claimed int
 }
@@ -24,7 +23,7 @@ type ahead struct {
 type look struct {
 	addr  netip.Addr
 	asked time.Time // when the question went out whose answers are waited for; zero while there is none
-	quiet time.Time // since when it is known that nobody answered; zero before that
+	quiet time.Time // since when it is known that nobody answered; zero, which is long ago, before that
 }
 
 // step gives what is to be asked now, and when to step again; the zero time when nothing will ever be asked.
@@ -41,12 +40,9 @@ func (h *ahead) step(now time.Time) (questions []netip.Addr, next time.Time) {
 			l.asked, l.quiet = time.Time{}, l.asked.Add(arpWait)
 		}
 	}
-	h.looks = slices.DeleteFunc(h.looks, func(l look) bool {
-		gone := !h.leases.vacant(h.subnet, l.addr, now)
-		h.gap = h.gap || gone
-		return gone
-	})
-	if all || h.gap {
+	before := len(h.looks)
+	h.looks = slices.DeleteFunc(h.looks, func(l look) bool { return !h.leases.vacant(h.subnet, l.addr, now) })
+	if all || len(h.looks) < before {
 		questions = h.fill(now, all)
 	}
 	next = h.again
@@ -61,7 +57,6 @@ func (h *ahead) step(now time.Time) (questions []netip.Addr, next time.Time) {
 // fill takes in what comes next in the pool, and gives what is to be asked: what is new, or all. Where a stranger answers for one after
 // the other, as a router does that answers for everybody, what is new waits for the next time that all are asked for.
 func (h *ahead) fill(now time.Time, all bool) (questions []netip.Addr) {
-	h.gap = false
 	var looks []look
 	for _, a := range h.leases.upcoming(h.subnet, aheadMost, now) {
 		l := look{addr: a}
@@ -85,21 +80,10 @@ func (h *ahead) index(a netip.Addr) int {
 	return slices.IndexFunc(h.looks, func(l look) bool { return l.addr == a })
 }
 
-// remove forgets an address, and gives what was known of it; false when it was none of those.
-func (h *ahead) remove(a netip.Addr) (look, bool) {
+// silent tells whether an offer of the address may go out at once.
+func (h *ahead) silent(a netip.Addr, now time.Time) bool {
 	i := h.index(a)
-	if i < 0 {
-		return look{}, false
-	}
-	l := h.looks[i]
-	h.looks, h.gap = slices.Delete(h.looks, i, i+1), true
-	return l, true
-}
-
-// take tells whether an offer of the address may go out at once. It is no longer one of those that nobody wants.
-func (h *ahead) take(a netip.Addr, now time.Time) bool {
-	l, ok := h.remove(a)
-	return ok && !l.quiet.IsZero() && now.Sub(l.quiet) < aheadStale
+	return i >= 0 && now.Sub(h.looks[i].quiet) < aheadStale
 }
 
 // unasked is told when a question could not be sent: silence means nothing then.

@@ -84,10 +84,28 @@ func TestAnAddressThatWasLookedAtAheadIsOfferedAtOnceAndAnOldLookWaits(t *testin
 		if !slices.Equal(v.questions, []netip.Addr{at("192.0.2.10")}) { // with the offer, or before it
 			t.Errorf("%s: asks for %v", c.name, v.questions)
 		}
+		if next := v.tick(now); !c.now && next.After(now.Add(arpWait)) {
+			t.Errorf("%s: the offer waits until %v later", c.name, next.Sub(now))
+		}
 		v.tick(now.Add(arpWait))
 		if p, err := dhcpv4.FromBytes(v.out[0].bytes); err != nil || len(v.out) != 1 || ip(p.YourIPAddr) != at("192.0.2.10") {
 			t.Errorf("%s: %d replies, %v: %s", c.name, len(v.out), err, p.Summary())
 		}
+	}
+}
+
+// It comes from no pool, so it was not asked for ahead.
+func TestAReservedAddressIsAskedForWhenItIsOffered(t *testing.T) {
+	v, d := quietCore(t, testConfig(t, "192.0.2.10", "192.0.2.49"))
+	d.entry = func(bootsvc.Client) bootsvc.Entry { return bootsvc.Entry{Address: at("192.0.2.200")} }
+	if r := v.send(t, start, 1, nobody); len(r) != 0 {
+		t.Fatalf("at once: %v", r)
+	}
+	if next := v.tick(start); !next.Equal(start.Add(arpWait)) || len(v.out) != 0 {
+		t.Errorf("the offer waits for %v", next.Sub(start))
+	}
+	if v.tick(start.Add(arpWait)); len(v.out) != 1 {
+		t.Errorf("then %d replies", len(v.out))
 	}
 }
 
@@ -223,6 +241,22 @@ func TestAProxyAsksNothingAhead(t *testing.T) {
 	v.claim(start, macOf(9), "10.77.0.50")
 	if len(v.leases.byAddr) != 0 {
 		t.Error("it has noted whose address is whose")
+	}
+}
+
+// A machine that rebinds has its address from an earlier life of this server; nobody has offered it here.
+func TestAnAddressThatAMachineHoldsAfterAllIsNotKeptForOthers(t *testing.T) {
+	v, d := quietCore(t, testConfig(t, "192.0.2.10", "192.0.2.49"))
+	v.leases.renew(question{mac: macOf(1), subnet: v.ahead.subnet, wanted: at("192.0.2.10")}, start)
+	v.tick(start)
+	v.leases.renew(question{mac: macOf(2), subnet: v.ahead.subnet, wanted: at("192.0.2.11")}, start)
+	v.claim(start, macOf(2), "192.0.2.11") // it uses it at once
+	v.tick(start)
+	if want := []netip.Addr{at("192.0.2.18"), at("192.0.2.19")}; !slices.Equal(v.questions, want) || len(d.events) != 0 {
+		t.Errorf("goes on with %v; told %+v", v.questions, d.events)
+	}
+	if r := v.send(t, start, 3, nobody); len(r) != 1 || ip(r[0].YourIPAddr) != at("192.0.2.12") {
+		t.Errorf("the next machine is offered %v", r)
 	}
 }
 

@@ -123,7 +123,7 @@ func (c *core) lookUp(now time.Time, a ask, e bootsvc.Entry) answer {
 func (c *core) finish(now time.Time, a ask, e bootsvc.Entry, ans answer, tries int) {
 	if ans.verdict == verdictGive && ans.probe && a.onLink() {
 		switch {
-		case c.ahead.take(ans.addr, now):
+		case c.ahead.silent(ans.addr, now):
 			c.questions = append(c.questions, ans.addr) // once more: the answer may come before the machine takes the offer
 		case len(c.pending) < maxPending:
 			c.wait(pending{a, e, ans, now.Add(arpWait), tries})
@@ -195,7 +195,7 @@ func (c *core) heard(now time.Time, claim link.Claim) {
 		}
 		return
 	}
-	if _, ok := c.ahead.remove(claim.Addr); ok && c.leases.vacant(c.ahead.subnet, claim.Addr, now) {
+	if c.ahead.index(claim.Addr) >= 0 && c.leases.vacant(c.ahead.subnet, claim.Addr, now) {
 		c.ahead.claimed++
 		c.note(now, bootsvc.MAC{}, true, "%s", c.leases.conflict(claim.Addr, user, now))
 	}

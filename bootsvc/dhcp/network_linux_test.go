@@ -204,6 +204,7 @@ func TestOnARealNetwork(t *testing.T) {
 		}
 	})
 	t.Run("server", func(t *testing.T) { asServer(t, c) })
+	t.Run("a stranger in the pool", func(t *testing.T) { strangerInPool(t, c) })
 	t.Run("beside another server", func(t *testing.T) { besideAnother(t, c) })
 }
 
@@ -388,6 +389,32 @@ func asServer(t *testing.T, c Config) {
 	b, err := os.ReadFile(c.LeaseFile)
 	if err != nil || !strings.Contains(string(b), offer.YourIPAddr.String()) {
 		t.Errorf("the lease file holds %q, %v", b, err)
+	}
+}
+
+// strangerInPool has somebody use the first address of the pool. The server knows that, and says so, before the first machine asks.
+func strangerInPool(t *testing.T, c Config) {
+	c.LeaseFile = ""
+	ipCommand(t, "addr add 192.0.2.10/24 dev d0")
+	defer ipCommand(t, "addr del 192.0.2.10/24 dev d0")
+	d := &lockedDirectory{}
+	stop := serveSettled(t, c, d)
+	d.mu.Lock()
+	told := slices.Clone(d.events)
+	d.mu.Unlock()
+	if len(told) != 1 || !told[0].Problem || !strings.Contains(told[0].Text, "192.0.2.10 is used by ") {
+		t.Fatalf("before a machine asks is told %+v", told)
+	}
+	if r := judge(t); r.Verdicts[0].Winner != c.Addr {
+		t.Errorf("%+v", r.Verdicts[0])
+	}
+	if err := stop(); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	for _, e := range d.events[1:] {
+		if strings.Contains(e.Text, "192.0.2.10 ") {
+			t.Errorf("then is told %+v", e)
+		}
 	}
 }
 
