@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -209,18 +210,19 @@ func (m *machine) handOver() {
 func (m *machine) become() error {
 	names := candidates(m.line)
 	var complaints []error
-	var usable []string
-	for _, name := range names {
-		if err := checkInit(newRoot, name); err != nil {
+	// Those behind it are not looked for: each look reads folders from the vDisk, and exec says what is wrong with them.
+	first := slices.IndexFunc(names, func(name string) bool {
+		err := checkInit(newRoot, name)
+		if err != nil {
 			complaints = append(complaints, fmt.Errorf("%s %w", name, err))
-			continue
 		}
-		usable = append(usable, name)
-	}
-	if len(usable) == 0 {
+		return err == nil
+	})
+	if first < 0 {
 		unmountRoot()
 		return fmt.Errorf("the root file system has no init: %s", strings.ReplaceAll(errors.Join(complaints...).Error(), "\n", ", "))
 	}
+	usable := names[first:]
 	if usable[0] != m.line.Init {
 		m.con.linef("init= does not work, taking %s: %v", usable[0], complaints[0])
 	}
