@@ -6,6 +6,7 @@
 //	script/MAC                                                 the iPXE script of one machine; ?arch= ?uuid=
 //	grub/grub.cfg, grub/MAC.cfg                                GRUB's configuration, for any machine and for one
 //	boot/VDISK@VERSION/CONTENT/kernel, …/image                 what a version boots with; ?mac= says for whom
+//	                                                           and, by HTTP, ?card= says whose drivers it needs
 //	boot/VDISK@VERSION/kernel, …/image                         the same, whatever this server holds under the number
 //
 // A MAC address is written with colons, hyphens or nothing between its bytes. One leading slash is allowed, because GRUB

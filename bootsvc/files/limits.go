@@ -2,7 +2,7 @@ package files
 
 const (
 	// MaxName is the greatest length of a name in bytes, with what follows a question mark. The longest that we write is
-	// boot/, a vDisk's name of 64, a version, its content, image, and a MAC address.
+	// boot/, a vDisk's name of 64, a version, its content, image, a MAC address and a card.
 	MaxName = 256
 	// maxVDisk is the greatest length of a vDisk's name.
 	maxVDisk = 64

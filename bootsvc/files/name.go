@@ -8,6 +8,7 @@ import (
 
 	"github.com/spate-project/spate/bootsvc"
 	"github.com/spate-project/spate/bootsvc/ipxe"
+	"github.com/spate-project/spate/bootsvc/parts"
 )
 
 // Kind says what a name stands for.
@@ -41,6 +42,8 @@ type Name struct {
 	// Arch and UUID are what iPXE says of the machine; ArchUnknown and empty when it does not.
 	Arch bootsvc.Arch
 	UUID string
+	// Card is the one that asks for a boot image; the zero value when that is not known for sure.
+	Card parts.Card
 }
 
 // ErrName says that nothing has such a name.
@@ -165,6 +168,10 @@ func (n *Name) query(s string) bool {
 		case "choice":
 			if _, _, ok := parseLabel(value); ok && n.Kind == Script {
 				n.Choice = value
+			}
+		case "card":
+			if n.Kind == BootFile && n.File == bootsvc.Image {
+				n.Card, _ = parts.ParseBusID(value) // anything else is no card
 			}
 		case "mac":
 			if n.Kind == BootFile && !n.machine(value) {

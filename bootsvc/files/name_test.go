@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/spate-project/spate/bootsvc"
+	"github.com/spate-project/spate/bootsvc/parts"
 )
 
 var mac = bootsvc.MAC{0x52, 0x54, 0, 0x77, 0, 0xaf}
@@ -23,6 +24,13 @@ var names = map[string]Name{
 	"boot/debian12@3/kernel":                {Kind: BootFile, VDisk: "debian12", Version: 3, File: bootsvc.Kernel, Arch: bootsvc.ArchUnknown},
 	"boot/d@3/0123456789abcdef/kernel":      {Kind: BootFile, VDisk: "d", Version: 3, Content: "0123456789abcdef", File: bootsvc.Kernel, Arch: bootsvc.ArchUnknown},
 	"boot/a.b_c-d@0/image?mac=5254007700af": {Kind: BootFile, VDisk: "a.b_c-d", File: bootsvc.Image, MAC: mac, Known: true, Arch: bootsvc.ArchUnknown},
+	"boot/d@3/image?mac=5254007700af&card=01-1a-f4-10-00": {
+		Kind: BootFile, VDisk: "d", Version: 3, File: bootsvc.Image, MAC: mac, Known: true, Card: parts.Card{Vendor: 0x1af4, Device: 0x1000}, Arch: bootsvc.ArchUnknown},
+	"boot/d@3/image?card=02-1a-f4-10-00":  {Kind: BootFile, VDisk: "d", Version: 3, File: bootsvc.Image, Arch: bootsvc.ArchUnknown},
+	"boot/d@3/image?card=${netX/busid}&x": {Kind: BootFile, VDisk: "d", Version: 3, File: bootsvc.Image, Arch: bootsvc.ArchUnknown},
+	"boot/d@3/image?card=01-1A-F4-10-00":  {Kind: BootFile, VDisk: "d", Version: 3, File: bootsvc.Image, Arch: bootsvc.ArchUnknown},
+	"boot/d@3/kernel?card=01-1a-f4-10-00": {Kind: BootFile, VDisk: "d", Version: 3, File: bootsvc.Kernel, Arch: bootsvc.ArchUnknown},
+	"boot.ipxe?card=01-1a-f4-10-00":       {Kind: AnyScript, Arch: bootsvc.ArchUnknown},
 	"script/5254007700af?arch=x86_64&platform=efi&uuid=00aa-1&choice=d@7&new=%00": {
 		Kind: Script, MAC: mac, Known: true, Arch: bootsvc.ArchX64, UUID: "00aa-1", Choice: "d@7"},
 	"script/5254007700af?arch=i386&platform=pcbios&uuid=../..&choice=../d@1": {Kind: Script, MAC: mac, Known: true, Arch: bootsvc.ArchBIOS},
@@ -96,6 +104,9 @@ func FuzzParse(f *testing.F) {
 			if strings.ContainsAny(text, "/\\%$ ") || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) {
 				t.Errorf("%q has %q in it", s, text)
 			}
+		}
+		if n.Card != (parts.Card{}) && (n.File != bootsvc.Image || !strings.Contains(s, "card=01-")) {
+			t.Errorf("%q is asked for by %v", s, n.Card)
 		}
 		if n.Version == math.MaxUint32 || strings.Contains(path, "..") && n.Kind != BootFile {
 			t.Errorf("%q is read as %+v", s, n)

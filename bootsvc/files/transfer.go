@@ -15,11 +15,21 @@ type Transfer struct {
 	Service string
 	MAC     bootsvc.MAC
 	Name    Name
+	// Part says that it was the first part of a boot image only, which is what Size is of.
+	Part bool
 	// Sent is what the machine took of Size bytes, in Took.
 	Sent, Size int64
 	Took       time.Duration
 	// Err is why it ended early, nil when it did not.
 	Err error
+}
+
+// What is what people call the thing that was sent.
+func (tr Transfer) What() string {
+	if tr.Part {
+		return tr.Name.String() + " without the drivers of other cards"
+	}
+	return tr.Name.String()
 }
 
 // Note tells the farm.
@@ -31,11 +41,11 @@ func (t *Tree) Note(tr Transfer) {
 	seconds := tr.Took.Seconds()
 	switch {
 	case tr.Err == nil:
-		e.Text = fmt.Sprintf("loaded %v: %d bytes in %.1f s", tr.Name, tr.Sent, seconds)
+		e.Text = fmt.Sprintf("loaded %s: %d bytes in %.1f s", tr.What(), tr.Sent, seconds)
 	case tr.Sent == 0 && tr.Size == 0:
 		e.Text = fmt.Sprintf("cannot load %v: %v", tr.Name, tr.Err)
 	default:
-		e.Text = fmt.Sprintf("broke off %v after %d of %d bytes and %.1f s: %v", tr.Name, tr.Sent, tr.Size, seconds, tr.Err)
+		e.Text = fmt.Sprintf("broke off %s after %d of %d bytes and %.1f s: %v", tr.What(), tr.Sent, tr.Size, seconds, tr.Err)
 	}
 	t.directory.Note(e)
 }

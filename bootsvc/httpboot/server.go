@@ -148,6 +148,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, n files.Name) {
 		return
 	}
 	defer func() { _ = f.Close() }() // it was only read
+	f, tr.Part = files.FirstPart(f, n)
 	h := w.Header()
 	h.Set("Content-Type", f.Type)
 	h.Set("ETag", `"`+f.Tag()+`"`)
@@ -177,7 +178,7 @@ func (s *Server) note(tr files.Transfer, known bool, from string) {
 		s.tree.Note(tr)
 		return
 	}
-	s.log.Info("transfer of an unknown machine", zap.String("remote", from), zap.Stringer("file", tr.Name),
+	s.log.Info("transfer of an unknown machine", zap.String("remote", from), zap.String("file", tr.What()),
 		zap.Int64("bytes", tr.Sent), zap.Int64("size", tr.Size), zap.Duration("took", tr.Took), zap.Error(tr.Err))
 }
 

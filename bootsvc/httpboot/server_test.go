@@ -36,7 +36,13 @@ type lab struct {
 func start(t *testing.T) lab {
 	t.Helper()
 	farm := filestest.New()
-	s, err := New(Config{Listen: netip.MustParseAddrPort("127.0.0.1:0"), Tree: files.New(farm, filestest.Loaders(t))})
+	return serve(t, farm, farm)
+}
+
+// serve serves what d gives; farm keeps what is told.
+func serve(t *testing.T, d bootsvc.Directory, farm *filestest.Directory) lab {
+	t.Helper()
+	s, err := New(Config{Listen: netip.MustParseAddrPort("127.0.0.1:0"), Tree: files.New(d, filestest.Loaders(t))})
 	if err != nil {
 		t.Fatal(err)
 	}

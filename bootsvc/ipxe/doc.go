@@ -12,6 +12,9 @@
 // made, so that a menu is not shown to nobody. A machine that may not boot shows the reason, waits 30 seconds and asks again. Only a machine
 // that boots its own disk, or that is not this farm's, goes back to its firmware.
 //
+// It names the card with which the machine boots when it asks for the boot image, unless the command line allows a shell on the
+// console: package parts is why.
+//
 // GRUB is used for Secure Boot alone. Its configuration ends when no server gave anything; grub.cfg, which loops, asks for
 // it again.
 //
@@ -29,7 +32,7 @@
 //
 // # What iPXE 1.0.0+git-20190125 (Debian 12) has
 //
-// inc, iseq, isset, item --key, choose --timeout, chain --replace --autofree, kernel --timeout and --name, imgfree: all that is used was
+// inc, iseq, isset, clear, item --key, choose --timeout, chain --replace --autofree, kernel --timeout and --name, imgfree: all that is used was
 // seen to work there, under BIOS and UEFI. It writes @ in a URL as %40. --timeout counts from the last progress, so it does
 // not hurry a slow link. A word is what stands between spaces, there are no quotes; a script ends at the first line that
 // fails, hence the || at the ends.

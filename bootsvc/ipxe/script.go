@@ -129,15 +129,23 @@ func (s *script) disk() {
 func (s *script) boot(i int) {
 	c, t := s.plan.choices[i], target(i)
 	s.line(":%s", t)
+	card := !shell(c.line)
+	if card {
+		s.card()
+	}
 	s.line("set spate-round:int32 1")
 	s.line(":%s-round", t)
 	for n, server := range s.plan.servers {
 		s.line("echo Spate: %s from server %s (%s)", c.label, plain(server.Name), server.Addr)
 		s.line("imgfree ||")
 		base, query := url(server)+c.folder, "?mac="+s.mac.Hyphens()
+		image := query
+		if card {
+			image += "&card=${spate-card}"
+		}
 		s.line("kernel --name %s --timeout %d %s%s%s %s || goto %s-next%d", kernelName, fetchTimeout.Milliseconds(), base, bootsvc.Kernel, query,
 			strings.TrimLeft(c.line+suffix(s.mac), " "), t, n)
-		s.line("initrd --name %s --timeout %d %s%s%s || goto %s-next%d", imageName, fetchTimeout.Milliseconds(), base, bootsvc.Image, query, t, n)
+		s.line("initrd --name %s --timeout %d %s%s%s || goto %s-next%d", imageName, fetchTimeout.Milliseconds(), base, bootsvc.Image, image, t, n)
 		s.line("boot %s ||", kernelName)
 		s.line(":%s-next%d", t, n)
 	}
@@ -150,6 +158,13 @@ func (s *script) boot(i int) {
 	s.line(":%s-ask", t)
 	s.ask(about + again + c.label)
 	s.line("goto %s", t)
+}
+
+// card notes the type of the bus, vendor and device of the card that iPXE opened last, if that is the one that the machine boots
+// with: a server leaves the drivers of other cards out of the boot image when it knows this one.
+func (s *script) card() {
+	s.line("clear spate-card ||")
+	s.line("iseq ${netX/mac:hexhyp} %s && set spate-card ${netX/busid:hexhyp} ||", s.mac.Hyphens())
 }
 
 // AnyScript is boot.ipxe: it asks the servers of the farm for the script of the machine that runs it.

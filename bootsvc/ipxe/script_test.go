@@ -24,7 +24,8 @@ var (
 	client = bootsvc.Client{MAC: bootsvc.MAC{0x52, 0x54, 0, 0x77, 0, 1}, Arch: bootsvc.ArchX64, IPXE: true}
 	debian = bootsvc.Choice{VDisk: "debian12", Version: 3, Content: "3f2a000000000001", Title: "Debian 12",
 		CommandLine: `spate.server=192.0.2.1:6910,192.0.2.2:6910 spate.farm-key=spate1x spate.vdisk=debian12@3 memmap=64M$1G dyndbg="file nbd.c +p"`}
-	empty = bootsvc.Choice{VDisk: "data", Version: 0, Title: "Data", Missing: "Version 0 of vDisk data carries no kernel; import it again with --kernel."}
+	withShell = bootsvc.Choice{VDisk: "debian12", Version: 3, Title: "Debian 12", CommandLine: "quiet spate.shell=1"}
+	empty     = bootsvc.Choice{VDisk: "data", Version: 0, Title: "Data", Missing: "Version 0 of vDisk data carries no kernel; import it again with --kernel."}
 )
 
 // situations are the machines of the golden files.
@@ -34,6 +35,7 @@ var situations = []struct {
 	chosen string
 }{
 	{"direct", bootsvc.Entry{Device: "pc-1", Choices: []bootsvc.Choice{debian}}, ""},
+	{"shell", bootsvc.Entry{Device: "pc-1", Choices: []bootsvc.Choice{withShell}}, ""},
 	{"menu", bootsvc.Entry{Device: "pc-1", Choices: []bootsvc.Choice{debian, empty}, Default: 2, LocalDisk: true, Timeout: 10 * time.Second}, ""},
 	{"chosen", bootsvc.Entry{Device: "pc-1", Choices: []bootsvc.Choice{empty, debian}, LocalDisk: true}, "debian12@3"},
 	{"local", bootsvc.Entry{Device: "pc-1", Local: true}, ""},

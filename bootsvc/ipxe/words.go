@@ -75,6 +75,10 @@ func suffix(mac bootsvc.MAC) string { return " initrd=" + imageName + " " + card
 
 func card(mac bootsvc.MAC) string { return "BOOTIF=01-" + mac.Hyphens() }
 
+// shell tells whether a shell may be had on the console of a machine with this command line (package bootline of the programs): it
+// needs the driver of its keyboard, which is among those of other cards.
+func shell(line string) bool { return slices.Contains(strings.Fields(line), "spate.shell=1") }
+
 // kernelWords splits a command line as Linux does: double quotes keep spaces, and are no part of a word. Not ok: a quote is open
 // at the end.
 func kernelWords(line string) (words []string, ok bool) {

@@ -2,9 +2,13 @@ package bootline
 
 import (
 	"net"
+	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/spate-project/spate/bootsvc"
+	"github.com/spate-project/spate/bootsvc/ipxe"
 )
 
 var lines = []Line{
@@ -19,6 +23,17 @@ func TestACommandLineIsReadAsItWasWritten(t *testing.T) {
 		got, mistakes := Parse("BOOT_IMAGE=kernel quiet " + want.String() + " console=ttyS0")
 		if len(mistakes) != 0 || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s\n got %+v\nwant %+v\n%q", want, got, want, mistakes)
+		}
+	}
+}
+
+// A shell needs the driver of a keyboard: a script for such a line asks for the whole boot image, and any other one says which card asks.
+func TestAMachineThatMayHaveAShellLoadsTheWholeBootImage(t *testing.T) {
+	for _, l := range lines {
+		e := bootsvc.Entry{Choices: []bootsvc.Choice{{VDisk: "d", CommandLine: "quiet " + l.String()}}}
+		f := bootsvc.Farm{Servers: []bootsvc.Server{{Name: "a", Addr: netip.MustParseAddr("192.0.2.1"), HTTP: 6980}}}
+		if script := string(ipxe.Script(bootsvc.Client{}, e, f, "")); strings.Contains(script, "&card=${spate-card} ||") == l.Shell {
+			t.Errorf("%s\n%s", l, script)
 		}
 	}
 }
