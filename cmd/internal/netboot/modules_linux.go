@@ -164,17 +164,23 @@ func (l *loader) orphans() {
 			continue
 		}
 		l.told[dir] = true
-		l.line(orphan(attribute(dir, "vendor"), attribute(dir, "device"), filepath.Base(dir), l.buses.match(attribute(dir, "modalias")), l.list.Kernel))
+		if text := orphan(attribute(dir, "vendor"), attribute(dir, "device"), filepath.Base(dir), l.buses.match(attribute(dir, "modalias")), l.list); text != "" {
+			l.line(text)
+		}
 	}
 }
 
-// orphan is the line about a card without a driver.
-func orphan(vendor, device, slot string, drivers []string, kernel string) string {
+// orphan is the line about a card without a driver. It is empty for one whose driver can be in the part of the boot image that was
+// left out: the machine boots with another card.
+func orphan(vendor, device, slot string, drivers []string, list *modules.List) string {
 	id := strings.TrimPrefix(vendor, "0x") + ":" + strings.TrimPrefix(device, "0x")
 	if len(drivers) > 0 {
 		return fmt.Sprintf("network card %s in slot %s is not taken by its driver %s; it may need firmware (spate bootimage build --firmware)", id, slot, strings.Join(drivers, ", "))
 	}
-	return fmt.Sprintf("network card %s in slot %s has no driver in the boot image: build one with all network drivers (spate bootimage build --all-network), or from a kernel that has its driver (this one is %s)", id, slot, kernel)
+	if list.First {
+		return ""
+	}
+	return fmt.Sprintf("network card %s in slot %s has no driver in the boot image: build one with all network drivers (spate bootimage build --all-network), or from a kernel that has its driver (this one is %s)", id, slot, list.Kernel)
 }
 
 // attribute is a line that the kernel says about a device; empty when it says none.
