@@ -72,7 +72,9 @@ func (p *port) send(m *message, from netip.Addr) error {
 
 func (l *Link) close() {
 	if l.port != nil {
-		l.port.conn.Close() // its receiver ends by that
+		// Its receiver ends by that. Nobody waits for it: the kernel closes such a socket only when all of its processors have let go of it
+		// (packet_release, synchronize_net), which takes some of its clock's ticks.
+		go l.port.conn.Close() //nolint:errcheck // nothing is left to be sent
 		l.port = nil
 	}
 }
