@@ -95,9 +95,15 @@ func TestTheFirstPartIsCompleteAndBothTogetherAreTheWhole(t *testing.T) {
 		}
 	}
 
-	// The same without parts: a driver of all cards keeps them together.
-	write(t, filepath.Join(dir, "lib/modules", version, "kernel/every.ko"), module("alias=pci:v*d*sv*sd*bc*sc*i*"))
-	undivided, today := build(t, Options{Modules: dir, Firmware: firmware, Add: []Extra{{extra, "/lib/firmware"}}, MoreModules: []string{"every"}})
+	sameWithoutParts(t, whole, Options{Modules: dir, Firmware: firmware, Add: []Extra{{extra, "/lib/firmware"}}, MoreModules: []string{"every"}})
+}
+
+// sameWithoutParts makes the image again with a module that takes all cards and keeps both parts together.
+func sameWithoutParts(t *testing.T, whole map[string][]byte, o Options) {
+	t.Helper()
+	all := listOf(t, whole)
+	write(t, filepath.Join(o.Modules, "lib/modules", version, "kernel/every.ko"), module("alias=pci:v*d*sv*sd*bc*sc*i*"))
+	undivided, today := build(t, o)
 	without := listOf(t, today)
 	without.Modules = slices.DeleteFunc(without.Modules, func(m modules.Module) bool { return m.Name == "every" })
 	without.Aliases = slices.DeleteFunc(without.Aliases, func(a modules.Alias) bool { return a.Name == "every" })
