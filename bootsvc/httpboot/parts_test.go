@@ -126,7 +126,7 @@ func TestAnImageWithoutAWholeHeadIsServedWhole(t *testing.T) {
 	image, _ := imageOfTwo(t)
 	damaged := slices.Clone(image)
 	damaged[200] ^= 1
-	for name, b := range map[string][]byte{"damaged": damaged, "other": filestest.Image, "cut in its first part": image[:90_000], "cut in its head": image[:130], "nothing": {}} {
+	for name, b := range map[string][]byte{"damaged": damaged, "other": filestest.Kernel, "cut in its first part": image[:90_000], "cut in its head": image[:130], "nothing": {}} {
 		farm := filestest.New()
 		l := serve(t, divided{farm, b, len(b)}, farm)
 		if r, body := l.ask("GET", intel); r.StatusCode != 200 || !bytes.Equal(body, b) {

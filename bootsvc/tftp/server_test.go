@@ -238,6 +238,18 @@ func TestRealFirmwareGetsWhatItAsksFor(t *testing.T) {
 	}
 }
 
+// Who loads by TFTP gets the whole boot image, whatever it says of its card: only HTTP gives the first part.
+func TestABootImageIsWholeByTFTP(t *testing.T) {
+	m := start(t).machine("127.0.0.1")
+	const name = "boot/debian12@3/image?card=01-1a-f4-10-00"
+	if agreed := m.options(request(opRead, name, "blksize", "1024", "tsize", "0")); agreed["tsize"] != strconv.Itoa(len(filestest.Image)) {
+		t.Errorf("%v", agreed)
+	}
+	if got, _ := m.rest(1024, 1); !bytes.Equal(got, filestest.Image) {
+		t.Errorf("%d bytes", len(got))
+	}
+}
+
 // OVMF asks for the size, leaves with error 8, and asks again: that is no failure, and nobody is told of one.
 func TestAProbeForTheSizeIsNoFailure(t *testing.T) {
 	l := start(t)

@@ -91,6 +91,9 @@ func TestTheReportOfABootImageSaysWhatIsInWhichPart(t *testing.T) {
 		t.Errorf("%d %s\n%s", code, errs, text)
 	}
 	shown, _, _ := run(t, nil, "bootimage", "show", out)
+	if _, err := vdisk.BootFileAt(vdisk.BootImage, out); err != nil {
+		t.Errorf("a vDisk does not take it: %v", err)
+	}
 	text, _, _ = run(t, nil, append(args, "--json")...)
 	var j bootImageJSON
 	if err := json.Unmarshal([]byte(text), &j); err != nil || j.Parts == nil || j.Parts.First+j.Parts.Second != j.Bytes || j.Parts.Cards != 1 || j.Whole != "" {

@@ -11,16 +11,29 @@ import (
 
 	"github.com/spate-project/spate/bootsvc"
 	"github.com/spate-project/spate/bootsvc/ipxe"
+	"github.com/spate-project/spate/bootsvc/parts"
 )
 
 // MAC is that of the machine of the tests.
 var MAC = bootsvc.MAC{0x52, 0x54, 0, 0x77, 0, 1}
 
-// Kernel and Image are the boot files of debian12@3, the only version there is.
+// Kernel and Image are the boot files of debian12@3, the only version there is. The first FirstPart bytes of Image are enough for
+// machines with a virtio card.
 var (
 	Kernel = pattern(200_003)
-	Image  = pattern(5 * 1024)
+	Image  = divided(5 * 1024)
 )
+
+// FirstPart is the length of the first part of Image in bytes.
+const FirstPart = 4096
+
+func divided(n int) []byte {
+	head, err := parts.Head{First: FirstPart, Vendors: []uint16{0x1af4}}.Bytes()
+	if err != nil {
+		panic(err) // it is written here
+	}
+	return append(head, pattern(n)[len(head):]...)
+}
 
 // Holds is the content of debian12@3.
 const Holds = "00112233445566ff"
