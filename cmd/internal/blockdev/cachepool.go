@@ -26,8 +26,8 @@ const clearedShare = 64
 // nobody needs to remember: those that the map does not name.
 //
 // A reserve of free blocks keeps its memory, so that a write finds some when the machine has none left, and the kernel writes
-// pages out to get some. It begins small, and is made whole when that is half used up or when the machine has had time to boot: 64 MiB
-// took an emulated one 0.3 s, while its root was being mounted.
+// pages out to get some. It begins small, grows each time that half of it is used up, and is made whole when the machine has had time to
+// boot: 64 MiB took an emulated one 0.3 s, while its root was being mounted.
 type pool struct {
 	data   *memory
 	stack  *memory // numbers of free blocks without memory, four bytes each
@@ -91,7 +91,7 @@ func (p *pool) takeAny() (s slot, cold, ok bool) {
 		s = p.ready[len(p.ready)-1]
 		p.ready = p.ready[:len(p.ready)-1]
 		if len(p.ready) == p.goal/2 {
-			p.goal = cap(p.ready)
+			p.goal = min(reserveGrowth*p.goal, cap(p.ready))
 			p.fillLocked()
 		}
 	default:
@@ -137,8 +137,10 @@ func (p *pool) fillLocked() {
 const (
 	// fillBatch is how many blocks get their memory at once.
 	fillBatch = 64
-	// firstReserve is how many blocks the reserve has at first, 4 MiB: the boot of a system writes 1 MiB.
-	firstReserve = 4 << 20 / CacheBlock
+	// firstReserve is how many blocks the reserve has at first, 1 MiB, as much as the boot of a system writes; reserveGrowth is how much
+	// larger it becomes when half of it is used up.
+	firstReserve  = 1 << 20 / CacheBlock
+	reserveGrowth = 4
 	// reserveDelay is when it is made whole, though nobody has used it.
 	reserveDelay = 30 * time.Second
 )

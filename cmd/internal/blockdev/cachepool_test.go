@@ -6,10 +6,11 @@ import (
 	"time"
 )
 
-// A machine that boots has better to do than to fill a reserve that nobody uses yet; one that writes, or has had its time, has it
-// whole.
-func TestTheReserveIsMadeWholeWhenItIsUsedOrTheMachineHasHadTime(t *testing.T) {
-	const slots = 4 * firstReserve
+// A machine that boots has better to do than to fill a reserve that nobody uses yet; for one that writes it grows, and one that has had its
+// time has it whole.
+func TestTheReserveGrowsWithItsUseAndIsWholeWhenTheMachineHasHadTime(t *testing.T) {
+	const second = reserveGrowth * firstReserve
+	const slots = reserveGrowth * second
 	begin := func(t *testing.T) (p *pool, ready func() int) {
 		data, err := newMemory(slots * CacheBlock)
 		if err != nil {
@@ -53,8 +54,14 @@ func TestTheReserveIsMadeWholeWhenItIsUsedOrTheMachineHasHadTime(t *testing.T) {
 				t.Errorf("%d blocks are ready before half are used", n)
 			}
 			p.take()
-			if n := ready(); n != slots-firstReserve/2 {
-				t.Errorf("%d blocks are ready when half were used, not all %d", n, slots-firstReserve/2)
+			if n := ready(); n != second {
+				t.Errorf("%d blocks are ready when half of the first were used, not %d", n, second)
+			}
+			for range second / 2 {
+				p.take()
+			}
+			if n, left := ready(), slots-firstReserve/2-second/2; n != left {
+				t.Errorf("%d blocks are ready when half of the second were used, not all that are left: %d", n, left)
 			}
 		})
 	})
