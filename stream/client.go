@@ -12,8 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/spate-project/spate/stream/engine"
 	"github.com/spate-project/spate/stream/secure"
 	"github.com/spate-project/spate/stream/udp"
@@ -49,8 +47,7 @@ type ClientConfig struct {
 	Login     wire.Login
 	Servers   []netip.AddrPort
 	FailAfter time.Duration
-	Conn      udp.Conn    // closed by the client when it ends
-	Log       *zap.Logger // nil: silent
+	Conn      udp.Conn // closed by the client when it ends
 	// OnEvent is told what happens, from the client's goroutines, one at a time
 	// and in order; it must not call the client and must not block.
 	OnEvent func(Event)
@@ -63,7 +60,6 @@ type ClientConfig struct {
 type Client struct {
 	cfg ClientConfig
 	now func() Instant
-	log *zap.Logger
 
 	mu      sync.Mutex
 	engine  *engine.Client // guarded by mu
@@ -80,16 +76,13 @@ type Client struct {
 
 // NewClient makes a client that works from Run on.
 func NewClient(cfg ClientConfig) *Client {
-	if cfg.Log == nil {
-		cfg.Log = zap.NewNop()
-	}
 	if cfg.Now == nil {
 		cfg.Now = bootTime
 	}
 	if cfg.Random == nil {
 		cfg.Random = rand.Reader
 	}
-	c := &Client{cfg: cfg, now: cfg.Now, log: cfg.Log, serving: make(chan struct{}), denied: make(chan Event, 16), armed: engine.Never}
+	c := &Client{cfg: cfg, now: cfg.Now, serving: make(chan struct{}), denied: make(chan Event, 16), armed: engine.Never}
 	var flags wire.StatusFlags
 	o := cfg.Conn.Offloads()
 	if o.GSO {

@@ -12,8 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/spate-project/spate/stream/engine"
 	"github.com/spate-project/spate/stream/secure"
 	"github.com/spate-project/spate/stream/udp"
@@ -29,7 +27,7 @@ type ServerConfig struct {
 	Admitter Admitter
 	Conns    []udp.Conn
 	Epoch    uint32
-	Log      *zap.Logger // nil: silent
+	Log      Logger // nil: silent
 	// Now is the machine's own clock; nil stands for CLOCK_BOOTTIME.
 	Now func() engine.Instant
 	// Random is secure randomness; nil stands for the system's.
@@ -39,7 +37,7 @@ type ServerConfig struct {
 // Server is the stream service of one server.
 type Server struct {
 	cfg  ServerConfig
-	log  *zap.Logger
+	log  Logger
 	now  func() engine.Instant
 	rand io.Reader
 
@@ -73,7 +71,7 @@ type hello struct {
 // NewServer makes a server that serves from Run on.
 func NewServer(cfg ServerConfig) *Server {
 	if cfg.Log == nil {
-		cfg.Log = zap.NewNop()
+		cfg.Log = silent{}
 	}
 	if cfg.Now == nil {
 		cfg.Now = bootTime
@@ -239,7 +237,7 @@ func (s *Server) handshake(h hello) {
 	d, reply := s.front.Decide(s.now(), greeting, index)
 	s.frontMu.Unlock()
 	if d.Result == wire.ResultDeny {
-		s.log.Info("log-in denied", keyTarget(h.from), zap.Stringer("code", d.Code), zap.String("sentence", d.Sentence))
+		s.log.Info("log-in denied", keyTarget(h.from), keyText("code", d.Code.String()), keyText("sentence", d.Sentence))
 	}
 	welcome, sess, err := greeting.Welcome(s.now(), s.rand, d, reply, index)
 	if err != nil {
@@ -427,7 +425,7 @@ func (s *Server) storeTrouble(im Image, err error) {
 	if was != 0 && time.Duration(now-was) < every || !at.CompareAndSwap(was, now) {
 		return
 	}
-	s.log.Error("store cannot be read; its targets are asked to try another server", zap.String("store", im.Store()),
+	s.log.Error("store cannot be read; its targets are asked to try another server", keyText("store", im.Store()),
 		keyDisk(im.Disk()), keyError(err))
 }
 

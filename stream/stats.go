@@ -1,12 +1,9 @@
 package stream
 
 import (
-	"fmt"
 	"net/netip"
 	"sync/atomic"
 	"time"
-
-	"go.uber.org/zap"
 
 	"github.com/spate-project/spate/stream/udp"
 	"github.com/spate-project/spate/stream/wire"
@@ -91,19 +88,4 @@ func (s *Server) LearnEpoch(epoch uint32) {
 	s.frontMu.Lock()
 	defer s.frontMu.Unlock()
 	s.front.LearnEpoch(s.now(), epoch)
-}
-
-func keyTarget(a netip.AddrPort) zap.Field { return zap.Stringer("target", a) }
-
-func keyError(err error) zap.Field { return zap.Error(err) }
-
-func keyDisk(d wire.Disk) zap.Field {
-	return zap.String("vdisk", fmt.Sprintf("%s @ %d", d.Name, d.Number))
-}
-
-func keyObject(level uint8, index int64) zap.Field {
-	if level == 0 {
-		return zap.Int64("chunk", index)
-	}
-	return zap.String("page", fmt.Sprintf("%d/%d", level, index))
 }

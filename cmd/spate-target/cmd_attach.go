@@ -108,7 +108,7 @@ func attach(ctx context.Context, out io.Writer, login agent.Login, socket, devic
 		if err := a.Wait(run); err != nil {
 			return err
 		}
-		return show(run, a, door, blockdev.Options{Name: login.VDisk}, bytes, say)
+		return show(run, a, door, blockdev.Options{Name: login.VDisk, Note: say}, bytes, say)
 	})
 	return quiet(ctx, group.Wait())
 }

@@ -12,8 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/spate-project/spate/cmd/internal/blockdev"
 	"github.com/spate-project/spate/cmd/internal/remote"
 	"github.com/spate-project/spate/stream"
@@ -61,7 +59,6 @@ type Attachment struct {
 type Options struct {
 	Login Login
 	Where string // for status: what the disk is attached to
-	Log   *zap.Logger
 	// Line is called with one line for each thing that a person should know, one call at a time. It must not block for long.
 	Line func(string)
 	// NoClock leaves out the time of the day at the beginning of lines, where whoever shows them has one.
@@ -112,7 +109,7 @@ func Start(ctx context.Context, o Options) (*Attachment, error) {
 	}
 	a.client = stream.NewClient(stream.ClientConfig{
 		Farm: l.farm, Device: l.device, PSK: l.psk, Cipher: l.cipher, Login: l.wire, Servers: l.servers,
-		FailAfter: o.Login.FailAfter, Conn: conn, Log: o.Log, OnEvent: a.event,
+		FailAfter: o.Login.FailAfter, Conn: conn, OnEvent: a.event,
 	})
 	a.origin = stream.Now()
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))

@@ -8,10 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"go.uber.org/zap"
-
-	"github.com/spate-project/spate/cmd/internal/logging"
 )
 
 // Bounds of a Server.
@@ -40,8 +36,9 @@ type Options struct {
 	Memory int64
 	// Grace is how long a server that closes lets requests take that are being worked on, 0 means 5 s.
 	Grace time.Duration
-	// Log tells of clients and of requests that failed; nil is silence.
-	Log *zap.Logger
+	// Note is called with one line for each client that was lost or turned away, and now and then for requests that failed, from any
+	// goroutine. It must not wait for long. Nil is silence.
+	Note func(string)
 }
 
 // Server shows one Device to NBD clients.
@@ -53,7 +50,6 @@ type Server struct {
 	prefetcher Prefetcher
 	export     export
 	options    Options
-	log        *zap.Logger
 
 	mu       sync.Mutex // guards conns, draining
 	conns    map[net.Conn]*connection
@@ -85,7 +81,10 @@ func NewServer(d Device, o Options) (*Server, error) {
 	if o.Grace <= 0 {
 		o.Grace = defaultGrace
 	}
-	s := &Server{device: d, options: o, log: logging.Or(o.Log), conns: map[net.Conn]*connection{}, start: time.Now()}
+	if o.Note == nil {
+		o.Note = func(string) {}
+	}
+	s := &Server{device: d, options: o, conns: map[net.Conn]*connection{}, start: time.Now()}
 	s.said.Store(-int64(complaintsEvery))
 	s.tryReader, _ = d.(TryReader)
 	s.tryWriter, _ = d.(TryWriter)
@@ -132,13 +131,13 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			return fmt.Errorf("accept NBD clients: %w", err)
 		case err != nil:
 			// No descriptors left, most likely: clients wait in the queue of the socket until there are some.
-			s.log.Warn("cannot accept an NBD client", zap.Error(err))
+			s.options.Note("NBD: a client cannot be accepted: " + err.Error())
 			wait(ctx, acceptRetryDelay)
 			continue
 		}
 		c := newConnection(s, sock)
 		if err := s.add(c); err != nil {
-			s.log.Warn("an NBD client was turned away", zap.Error(err))
+			s.options.Note("NBD: a client was turned away: " + err.Error())
 			_ = sock.Close()
 			continue
 		}
@@ -168,11 +167,10 @@ func (s *Server) client(ctx context.Context, c *connection) {
 	if err == nil {
 		readUntil(ctx, c.sock, time.Time{})
 		c.agreed = agreed
-		s.log.Debug("an NBD client is there", zap.Bool("structured", agreed.structured))
 		err = c.run()
 	}
 	if broken(err) {
-		s.log.Warn("an NBD client was lost", zap.Error(err))
+		s.options.Note("NBD: a client was lost: " + err.Error())
 	}
 }
 
@@ -239,8 +237,7 @@ func (s *Server) failed(cmd *command, err error) {
 	if now-last < int64(complaintsEvery) || !s.said.CompareAndSwap(last, now) {
 		return
 	}
-	s.log.Warn("an NBD request failed", zap.Uint16("command", cmd.kind), zap.Uint64("offset", cmd.off),
-		zap.Uint32("length", cmd.length), zap.Uint64("failures", n), zap.Error(err))
+	s.options.Note(fmt.Sprintf("NBD: command %d for %d bytes at %d failed (%d so far): %v", cmd.kind, cmd.length, cmd.off, n, err))
 }
 
 // Stats counts since the server was made.

@@ -281,6 +281,9 @@ const takeUpDelay = 100 * time.Millisecond
 // show serves one connection with the kernel.
 func (w *worker) show(ctx context.Context, a *agent.Attachment, d blockdev.Device) error {
 	o := blockdev.KernelOptions{Index: w.state.Index, Unanswered: w.unanswered, Options: blockdev.Options{Memory: inFlight}}
+	if a != nil { // a disk that fails for good was spoken of
+		o.Note = func(s string) { w.post.Say(keeper.Problem, s) }
+	}
 	take := blockdev.AttachKernel
 	if blockdev.KernelAttached(o.Index) {
 		take = blockdev.ResumeKernel
