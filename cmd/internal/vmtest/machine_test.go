@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/zap/zaptest"
 
 	"github.com/spate-project/spate/cmd/internal/blockdev"
 )
@@ -52,7 +51,7 @@ func show(t *testing.T, base blockdev.Device) (string, *blockdev.Server, *blockd
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := blockdev.NewServer(cache, blockdev.Options{Name: "debian", Log: zaptest.NewLogger(t)})
+	server, err := blockdev.NewServer(cache, blockdev.Options{Name: "debian", Note: func(s string) { t.Log(s) }})
 	if err != nil {
 		t.Fatal(err)
 	}
