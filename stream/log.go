@@ -21,9 +21,16 @@ type Logger interface {
 // silent is the Logger of who wants none.
 type silent struct{}
 
+// Debug implements Logger.
 func (silent) Debug(string, ...zapcore.Field) {}
-func (silent) Info(string, ...zapcore.Field)  {}
-func (silent) Warn(string, ...zapcore.Field)  {}
+
+// Info implements Logger.
+func (silent) Info(string, ...zapcore.Field) {}
+
+// Warn implements Logger.
+func (silent) Warn(string, ...zapcore.Field) {}
+
+// Error implements Logger.
 func (silent) Error(string, ...zapcore.Field) {}
 
 func keyText(key, text string) zapcore.Field {

@@ -29,6 +29,8 @@ const (
 	// repairAfter is how long an address may be missing, or the card be down, before it is put back: long enough for a
 	// network service that flushes an address and sets its own.
 	repairAfter = 4 * time.Second
+	// firstLook is when a card that was brought up is looked at again: the log-in and the mount of the root have the processor until then.
+	firstLook = 2 * time.Second
 	// lookAgain is how often the card is looked at without any event.
 	lookAgain = 30 * time.Second
 	// settle is how long the kernel's state may go on changing before it is looked at.

@@ -28,7 +28,8 @@ type Link struct {
 	// What follows belongs to Up, and then to Run.
 	client *client
 	port   *port
-	blind  patience // while the kernel's state cannot be read
+	blind  patience      // while the kernel's state cannot be read
+	quiet  time.Duration // until when the card is as Up left it, unless the kernel says that something has changed
 }
 
 // Up brings up a card and returns when it has an address. It never gives up: it says by line, which must not wait, what
@@ -110,6 +111,7 @@ func (l *Link) try(ctx context.Context, c card, w Want, only bool) (done bool, e
 		err := apply(lease, l.resolv)
 		if err == nil {
 			l.line(lease.String())
+			l.quiet = now() + firstLook
 			return true, nil
 		}
 		wait.say(err.Error())

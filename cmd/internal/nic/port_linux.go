@@ -136,8 +136,11 @@ func (l *Link) Run(ctx context.Context) error {
 		l.line(err.Error() + ": looking every few seconds") // changed is nil, and never ready
 	}
 	k := keeper{lease: l.Lease()}
-	for {
-		r := l.check(&k, err != nil)
+	r := repair{next: l.quiet, renew: true, index: k.lease.Index, name: k.lease.Name}
+	for first := true; ; first = false {
+		if !first || l.quiet == 0 {
+			r = l.check(&k, err != nil)
+		}
 		next := r.next
 		if l.client != nil && r.renew && r.index != 0 {
 			next = min(next, l.client.next)

@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-
 	"github.com/spate-project/spate/cmd/internal/blockdev"
 )
 

@@ -385,8 +385,17 @@ func (w *worker) tellServers(a *agent.Attachment) {
 	a.SetBoot(w.boot)
 }
 
+// statusDelay leaves the processor of a machine that boots to the mount of its root.
+const statusDelay = 2 * time.Second
+
 // status answers spate-target status.
 func (w *worker) status(ctx context.Context, a *agent.Attachment) {
+	if !w.inherited {
+		select {
+		case <-time.After(statusDelay):
+		case <-ctx.Done():
+		}
+	}
 	for ctx.Err() == nil {
 		if err := a.ServeStatus(ctx); err != nil {
 			w.post.Say(keeper.Line, "status: "+err.Error())
