@@ -137,7 +137,8 @@ func (v view) choice(o outcome, want Wanted, facts bootFacts) (c bootsvc.Choice,
 	c.Version, c.Content = found.version.Number, found.version.tag()
 	c.Title = fmt.Sprintf("%s version %d", c.VDisk, c.Version)
 	carries := carried(v.holders(found.vdisk), found.version)
-	c.CommandLine = v.commandLine(o, found.version, carries, facts)
+	found.choice = v.ranked(a, found)
+	c.CommandLine = v.commandLine(found, carries, facts)
 	const remedy = "spate vdisk build makes vDisks that can be booted, spate vdisk import takes --kernel and --boot-image."
 	switch {
 	case carries.Problem != "":
@@ -166,9 +167,10 @@ func carried(holders []holder, want Replica) ReplicaBoot {
 
 // commandLine is the kernel's: what the vDisk says, what the farm needs, what collection and device add, so that the word
 // of whoever is nearer to the machine counts.
-func (v view) commandLine(o outcome, r Replica, carries ReplicaBoot, facts bootFacts) string {
+func (v view) commandLine(o outcome, carries ReplicaBoot, facts bootFacts) string {
+	r := o.version
 	line := bootline.Line{
-		Servers: v.loginServers(o.collection), FarmKey: facts.key, VDisk: fmt.Sprintf("%s@%d", r.VDisk, r.Number), Content: r.Content.tag(),
+		Servers: v.loginServers(o), FarmKey: facts.key, VDisk: fmt.Sprintf("%s@%d", r.VDisk, r.Number), Content: r.Content.tag(),
 		CacheBytes: o.collection.CacheBytes, CachePercent: o.collection.CachePercent,
 		Root: o.collection.Root, Shell: o.collection.Shell,
 	}
@@ -176,12 +178,22 @@ func (v view) commandLine(o outcome, r Replica, carries ReplicaBoot, facts bootF
 	return strings.Join(strings.Fields(strings.Join(parts, " ")), " ")
 }
 
-// loginServers are the stream addresses of the servers that may serve a collection: those that serve first, and this one
-// first among them. A target that is answered by none of them asks on.
-func (v view) loginServers(c Collection) []string {
+// loginServers are the stream addresses of the servers that may serve a collection: first those that would serve this machine now, in
+// their order, so that the first log-in is not referred to another one; then those that serve, this one first among them. A target that is
+// answered by none of them asks on.
+func (v view) loginServers(o outcome) []string {
+	rank := func(s Server) int {
+		if i := slices.Index(o.choice.Ranked, s.Name); i >= 0 {
+			return i
+		}
+		return len(o.choice.Ranked)
+	}
+	servers := v.ordered(func(p peer) bool { return v.state(p) == loadbalance.Serving })
+	slices.SortStableFunc(servers, func(a, b Server) int { return cmp.Compare(rank(a), rank(b)) })
+	allowed := o.collection.Servers
 	var all []string
-	for _, s := range v.ordered(func(p peer) bool { return v.state(p) == loadbalance.Serving }) {
-		if len(c.Servers) > 0 && !slices.Contains(c.Servers, s.Name) || !s.Stream.IsValid() || len(all) == maxLineServers {
+	for _, s := range servers {
+		if len(allowed) > 0 && !slices.Contains(allowed, s.Name) || !s.Stream.IsValid() || len(all) == maxLineServers {
 			continue
 		}
 		all = append(all, s.Stream.String())

@@ -59,19 +59,20 @@ func (v view) decide(a ask) outcome {
 	if o, ok = v.version(a, o); !ok {
 		return o
 	}
-	zone := o.device.Zone
-	if zone == "" {
-		zone = o.collection.Zone
-	}
-	target := loadbalance.Target{
-		ID: o.device.MAC.String(), Zone: zone, Addr: a.addr, Current: a.current, Reconnect: a.reconnect || a.resume, Avoid: a.avoid,
-	}
-	o.choice = loadbalance.Choose(o.collection.policy(o.label()), target, v.candidates(o.vdisk, o.version))
+	o.choice = v.ranked(a, o)
 	if _, ok := o.choice.Server(); !ok {
 		return v.nobody(o)
 	}
 	o.result = wire.ResultAccept
 	return o
+}
+
+// ranked is who serves a target whose vDisk and version are known, and who else might.
+func (v view) ranked(a ask, o outcome) loadbalance.Choice {
+	target := loadbalance.Target{
+		ID: o.device.MAC.String(), Zone: v.zoneOf(o), Addr: a.addr, Current: a.current, Reconnect: a.reconnect || a.resume, Avoid: a.avoid,
+	}
+	return loadbalance.Choose(o.collection.policy(o.label()), target, v.candidates(o.vdisk, o.version))
 }
 
 // identify finds device and collection, and whether the device may log in at all.

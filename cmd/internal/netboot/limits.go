@@ -8,8 +8,9 @@ const (
 	lastDelay  = time.Minute
 	// mostRounds bounds the rounds in which the drivers of new devices are loaded, one bus behind the other.
 	mostRounds = 8
-	// lookLater is how often new devices are looked for while the disk is waited for: some buses take their time.
-	lookLater = 250 * time.Millisecond
+	// lookLater is how often new devices are looked for while the disk is waited for, which is there before the first look as a rule: some buses take
+	// their time.
+	lookLater = 500 * time.Millisecond
 	// driverPatience is how long a card may be without a driver before that is said.
 	driverPatience = 5 * time.Second
 	// devicePatience is how long a partition may take to appear, and devicePoll how often it is looked for.
