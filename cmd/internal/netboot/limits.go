@@ -8,8 +8,7 @@ const (
 	lastDelay  = time.Minute
 	// mostRounds bounds the rounds in which the drivers of new devices are loaded, one bus behind the other.
 	mostRounds = 8
-	// lookLater is how often new devices are looked for while the disk is waited for, which is there before the first look as a rule: some buses take
-	// their time.
+	// lookLater is how often new devices are looked for while the disk is waited for, which is there by then as a rule.
 	lookLater = 500 * time.Millisecond
 	// driverPatience is how long a card may be without a driver before that is said.
 	driverPatience = 5 * time.Second
