@@ -13,7 +13,7 @@
 // that boots its own disk, or that is not this farm's, goes back to its firmware.
 //
 // It names the card with which the machine boots when it asks for the boot image, unless the command line allows a shell on the
-// console: package parts is why.
+// console, or names a card in ip=: package parts is why.
 //
 // GRUB is used for Secure Boot alone. Its configuration ends when no server gave anything; grub.cfg, which loops, asks for
 // it again.

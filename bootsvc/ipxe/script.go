@@ -129,7 +129,7 @@ func (s *script) disk() {
 func (s *script) boot(i int) {
 	c, t := s.plan.choices[i], target(i)
 	s.line(":%s", t)
-	card := !shell(c.line)
+	card := !needsAll(c.line)
 	if card {
 		s.card()
 	}

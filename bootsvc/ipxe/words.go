@@ -75,9 +75,16 @@ func suffix(mac bootsvc.MAC) string { return " initrd=" + imageName + " " + card
 
 func card(mac bootsvc.MAC) string { return "BOOTIF=01-" + mac.Hyphens() }
 
-// shell tells whether a shell may be had on the console of a machine with this command line (package bootline of the programs): it
-// needs the driver of its keyboard, which is among those of other cards.
-func shell(line string) bool { return slices.Contains(strings.Fields(line), "spate.shell=1") }
+// needsAll tells whether a machine with this command line needs more drivers than that of the card that it boots with (packages bootline
+// and nic of the programs): a shell on the console needs that of a keyboard; ip= can name another card, by a name that depends on which
+// others have a driver.
+func needsAll(line string) bool {
+	return slices.ContainsFunc(strings.Fields(line), func(word string) bool {
+		address, ok := strings.CutPrefix(word, "ip=")
+		fields := strings.Split(address, ":") // client, server, gateway, mask, host name, device
+		return word == "spate.shell=1" || ok && len(fields) > 5 && fields[5] != ""
+	})
+}
 
 // kernelWords splits a command line as Linux does: double quotes keep spaces, and are no part of a word. Not ok: a quote is open
 // at the end.
