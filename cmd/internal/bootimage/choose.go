@@ -39,8 +39,11 @@ var always = []string{"nbd", "af_packet"}
 // overlay is loaded where the command line asks for it: 40 ms of the boot of an emulated machine.
 const overlay = "overlay"
 
-// ethernet is the folder of all network cards.
-const ethernet = "kernel/drivers/net/ethernet/"
+// network is the folder of all that has to do with networks, ethernet that of network cards.
+const (
+	network  = "kernel/drivers/net/"
+	ethernet = network + "ethernet/"
+)
 
 // picked is a module that goes into the image.
 type picked struct {
@@ -57,6 +60,7 @@ type picker struct {
 	found   map[string]*picked
 	base    []string
 	systems []string
+	more    []string // asked for beside all others
 	// builtIn were wanted and need no module; absent are standard ones that the kernel does not have.
 	builtIn, absent []string
 	// missing are those that somebody asked for.
@@ -74,6 +78,9 @@ const (
 // choose gathers the modules for o.
 func choose(x *index, o Options, step func(string) error) (*picker, error) {
 	p := &picker{x: x, found: map[string]*picked{}}
+	for _, name := range o.MoreModules {
+		p.more = append(p.more, modules.Name(name))
+	}
 	for _, name := range always {
 		if err := p.add(name, groupBase, name == "nbd"); err != nil {
 			return nil, err
@@ -112,9 +119,9 @@ func choose(x *index, o Options, step func(string) error) (*picker, error) {
 }
 
 // all gives all network cards of the kernel.
-func (p *picker) all(network bool) (names []string) {
+func (p *picker) all(wanted bool) (names []string) {
 	for _, name := range sorted(p.x.files) {
-		if network && strings.HasPrefix(p.x.files[name], ethernet) {
+		if wanted && strings.HasPrefix(p.x.files[name], ethernet) {
 			names = append(names, name)
 		}
 	}

@@ -32,7 +32,8 @@ type Parts struct {
 	Contested []string
 }
 
-// first gives the modules of the first part: what is always loaded, file systems, common cards, with all that these need or want.
+// first gives the modules of the first part: what is always loaded, file systems, common cards, and what was asked for and drives no
+// network card, with all that these need or want.
 func (p *picker) first() map[string]bool {
 	in := map[string]bool{}
 	var visit func(name string)
@@ -48,6 +49,11 @@ func (p *picker) first() map[string]bool {
 	}
 	for _, name := range slices.Concat(p.base, p.systems, commonCards()) {
 		visit(name)
+	}
+	for _, name := range p.more {
+		if !strings.HasPrefix(p.x.files[name], network) {
+			visit(name)
+		}
 	}
 	return in
 }

@@ -102,7 +102,7 @@ func TestTheFirstPartIsCompleteAndBothTogetherAreTheWhole(t *testing.T) {
 func sameWithoutParts(t *testing.T, whole map[string][]byte, o Options) {
 	t.Helper()
 	all := listOf(t, whole)
-	write(t, filepath.Join(o.Modules, "lib/modules", version, "kernel/every.ko"), module("alias=pci:v*d*sv*sd*bc*sc*i*"))
+	write(t, filepath.Join(o.Modules, "lib/modules", version, "kernel/drivers/net/every.ko"), module("alias=pci:v*d*sv*sd*bc*sc*i*"))
 	undivided, today := build(t, o)
 	without := listOf(t, today)
 	without.Modules = slices.DeleteFunc(without.Modules, func(m modules.Module) bool { return m.Name == "every" })
@@ -111,7 +111,7 @@ func sameWithoutParts(t *testing.T, whole map[string][]byte, o Options) {
 		t.Error("the list of both parts is not that of an image without parts")
 	}
 	delete(whole, parts.File)
-	delete(today, "lib/modules/"+version+"/kernel/every.ko")
+	delete(today, "lib/modules/"+version+"/kernel/drivers/net/every.ko")
 	whole[modules.File[1:]] = today[modules.File[1:]]
 	if undivided.Parts != nil || !maps.EqualFunc(today, whole, bytes.Equal) {
 		t.Errorf("without parts there is something else: %v\n%v", sorted(today), sorted(whole))
@@ -165,11 +165,28 @@ func TestADriverOfAllCardsKeepsTheImageWhole(t *testing.T) {
 		"none common": {"", "no driver of a common card", Options{Cards: []string{"rare"}}},
 	} {
 		dir := kernelOfTwo(t)
-		write(t, filepath.Join(dir, "lib/modules", version, "kernel/drivers/every.ko"), module("alias="+c.alias))
+		write(t, filepath.Join(dir, "lib/modules", version, "kernel/drivers/net/every.ko"), module("alias="+c.alias))
 		c.o.Modules = dir
 		if r, _ := build(t, c.o); (r.Parts == nil) != (c.want != "") || !strings.Contains(r.Whole, c.want) {
 			t.Errorf("%s: %+v, %q", name, r.Parts, r.Whole)
 		}
+	}
+}
+
+// --module promises that it is loaded for its device, which a machine with a common card can have; the driver of another network card it
+// does not need.
+func TestAModuleThatWasAskedForIsInTheFirstPartUnlessItDrivesANetworkCard(t *testing.T) {
+	dir, out := kernelOfTwo(t), filepath.Join(t.TempDir(), "boot.img")
+	for name, alias := range map[string]string{"char/virtio-console": "virtio:d00000003v*", "net/ethernet/nfp": "pci:v000019EEd00004000sv*sd*bc*sc*i*"} {
+		write(t, filepath.Join(dir, "lib/modules", version, "kernel/drivers", name+".ko"), module("depends=xhci", "alias="+alias))
+	}
+	r, _ := build(t, Options{Modules: dir, Out: out, MoreModules: []string{"virtio-console", "nfp"}})
+	part := map[string]int{}
+	for _, m := range r.Modules {
+		part[m.Name] = m.Part
+	}
+	if part["virtio_console"] != 1 || part["xhci"] != 1 || part["nfp"] != 2 {
+		t.Errorf("parts: %v", part)
 	}
 }
 

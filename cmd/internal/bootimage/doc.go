@@ -11,8 +11,8 @@
 //	/etc/spate/modules       which modules there are, in which order they are loaded, and for which devices: package modules
 //	whatever was added
 //
-// The first of two parts has all that a machine with a common card loads, and a list of modules that names no others; the second has
-// the drivers of all other cards, their firmware, and the list of all. Kernels unpack one archive behind the other, each file over
+// The first of two parts has all that a machine with a common card loads, what was added, and a list of modules that names no others;
+// the second has the drivers of all other cards, of USB and of keyboards, their firmware, and the list of all. Kernels unpack one archive behind the other, each file over
 // the one that was there, so that both parts are the image that would have been made without parts. A machine may load the first part
 // alone when its card is in the head: the head names a card when a driver of the first part takes it whatever its board and class, and
 // no driver of the second part could. There are no parts where no card could be named, or where a second part would be empty.
