@@ -168,6 +168,9 @@ func (l *Line) take(name, value string) (bad string) {
 	case "ro", "rw":
 		l.ReadOnly = name == "ro"
 	case "init":
+		if value == "" {
+			return "name a program of the root file system, or leave it out"
+		}
 		l.Init = value
 	}
 	return ""

@@ -39,7 +39,10 @@ func TestAMachineThatMayHaveAShellLoadsTheWholeBootImage(t *testing.T) {
 }
 
 func TestEveryMistakeOfACommandLineIsNamed(t *testing.T) {
-	_, mistakes := Parse("spate.server=1.2.3.4:0 spate.content=XY spate.write-cache=disk spate.root=tmpfs BOOTIF=01-52 spate.vdisk=d")
+	l, mistakes := Parse("spate.server=1.2.3.4:0 spate.content=XY spate.write-cache=disk spate.root=tmpfs BOOTIF=01-52 spate.vdisk=d init=")
+	if l.Init != standardInit {
+		t.Errorf("init= stands for %q", l.Init)
+	}
 	all := strings.Join(mistakes, "\n")
 	for _, want := range []string{"1.2.3.4:0", "ram:SIZE", "digits of the version's root", "block or overlay", "01-52", "spate.farm-key= is missing"} {
 		if !strings.Contains(all, want) {

@@ -223,7 +223,7 @@ func (m *machine) become() error {
 		return fmt.Errorf("the root file system has no init: %s", strings.ReplaceAll(errors.Join(complaints...).Error(), "\n", ", "))
 	}
 	usable := names[first:]
-	if usable[0] != m.line.Init {
+	if first > 0 {
 		m.con.linef("init= does not work, taking %s: %v", usable[0], complaints[0])
 	}
 	if err := makePlaces(newRoot); err != nil {
