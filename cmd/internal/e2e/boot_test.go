@@ -23,6 +23,7 @@ func TestABIOSMachineBootsToAWorkingSystemAndPowersOff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	loadsTheFirstPart(t, f, m)
 	if b := target.Boot; b == nil {
 		t.Errorf("the server knows no times of the boot: %+v", target)
 	} else if t.Logf("boot times: %+v", *b); !slices.IsSorted([]uint32{1, b.Modules, b.Network, b.LogIn, b.Attached, b.Root, b.Init}) || b.Firmware == 0 || b.Total != b.Firmware+b.Init {

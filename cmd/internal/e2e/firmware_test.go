@@ -17,7 +17,7 @@ const banner = "Open Source Network Boot Firmware"
 // Every kind of firmware boots from a farm that gives out addresses, with a processor that has instructions for AES and
 // with one that has not.
 func TestEveryFirmwareBoots(t *testing.T) {
-	l, _ := withFarm(t, vmlab.FarmOptions{})
+	l, f := withFarm(t, vmlab.FarmOptions{})
 	for _, h := range []vmlab.Hardware{
 		{Name: "bios"},
 		{Name: "bios-aes", CPU: "max"},
@@ -32,6 +32,7 @@ func TestEveryFirmwareBoots(t *testing.T) {
 			if !strings.Contains(m.All(), banner) {
 				t.Error("iPXE has not said that it runs")
 			}
+			loadsTheFirstPart(t, f, m)
 			if out := m.MustRun("grep -c -w aes /proc/cpuinfo; true", seconds); (out != "0") != (h.CPU == "max") {
 				t.Errorf("%s processors with instructions for AES", out)
 			}
@@ -45,6 +46,17 @@ func TestEveryFirmwareBoots(t *testing.T) {
 			m.Kill()
 		})
 	}
+}
+
+// loadsTheFirstPart wants that a machine has not loaded the drivers of cards that it does not have: its card is a common one.
+func loadsTheFirstPart(t *testing.T, f *vmlab.Farm, m *vmlab.Guest) {
+	t.Helper()
+	for line := range strings.Lines(f.Said()) {
+		if strings.Contains(line, m.MAC) && strings.Contains(line, "without the drivers of other cards") {
+			return
+		}
+	}
+	t.Error("the whole boot image was loaded: iPXE has not said which card the machine has, or the servers do not know it as a common one")
 }
 
 // Beside the DHCP server of somebody else, who knows nothing of booting, the farm's proxyDHCP service is enough.

@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,9 +19,11 @@ import (
 const (
 	keeperMemory = 16 << 20
 	workerMemory = 128 << 20
-	// patience is how far the heap grows before what is unused is collected, in percent of what is used, and of 4 MB at the least: beyond
-	// what a worker takes to begin, whose first collection took 20 ms of the boot of an emulated machine.
-	patience = 400
+	// patience is how far the heap grows before what is unused is collected, in percent of what is used, and of 4 MB at the least, during
+	// the first patienceTime: beyond what a worker takes to begin, whose first collection took 20 ms of the boot of an emulated machine.
+	patience     = 400
+	patienceTime = 30 * time.Second
+	standard     = 100 // Go's own
 )
 
 const (
@@ -93,6 +96,7 @@ func protect(heap int64) (bad []error) {
 	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE)
 	debug.SetMemoryLimit(heap)
 	debug.SetGCPercent(patience)
+	time.AfterFunc(patienceTime, func() { debug.SetGCPercent(standard) })
 	complain("be the last to be killed for memory", os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0o644))
 	// Whatever is used, from its first use on: without ONFAULT what Go only reserves would be filled too, 60 MB of it. The program
 	// itself at once.
