@@ -38,6 +38,11 @@ var queue = []struct{ name, value string }{
 	// successor then, not before, unless the successor knows of it (Unanswered, which counts on 5 s); one that waits for a server is
 	// only noted in the kernel's log.
 	{"io_timeout", "5000"},
+	// Writes that wait, because the write cache is full, must not keep reads waiting: neither by the 128 requests that the kernel gives
+	// to nbd at once, nor by the memory for what is in flight (Options.Memory; a write has 1 MiB at the most). The scheduler, which is
+	// mq-deadline unless somebody changes it, gives this part of its 256 requests to whatever is no read: 8 of them, or 24 in kernels that count
+	// in words of 64 requests (before 6.10).
+	{"iosched/async_depth", "6"},
 }
 
 // AttachKernel shows d as a device of the kernel; Serve must be called at once. It needs the module nbd.
