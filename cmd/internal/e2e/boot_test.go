@@ -44,6 +44,17 @@ func TestABIOSMachineBootsToAWorkingSystemAndPowersOff(t *testing.T) {
 	powersOff(t, m)
 }
 
+// loadsTheFirstPart wants that a machine has not loaded the drivers of cards that it does not have: its card is a common one.
+func loadsTheFirstPart(t *testing.T, f *vmlab.Farm, m *vmlab.Guest) {
+	t.Helper()
+	for line := range strings.Lines(f.Said()) {
+		if strings.Contains(line, m.MAC) && strings.Contains(line, "without the drivers of other cards") {
+			return
+		}
+	}
+	t.Error("the whole boot image was loaded: iPXE has not said which card the machine has, or the servers do not know it as a common one")
+}
+
 // Under enforced Secure Boot a machine boots through the signed shim, GRUB and kernel.
 func TestAMachineBootsUnderSecureBoot(t *testing.T) {
 	l, _ := withFarm(t, vmlab.FarmOptions{SecureBoot: true})

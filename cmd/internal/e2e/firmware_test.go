@@ -48,17 +48,6 @@ func TestEveryFirmwareBoots(t *testing.T) {
 	}
 }
 
-// loadsTheFirstPart wants that a machine has not loaded the drivers of cards that it does not have: its card is a common one.
-func loadsTheFirstPart(t *testing.T, f *vmlab.Farm, m *vmlab.Guest) {
-	t.Helper()
-	for line := range strings.Lines(f.Said()) {
-		if strings.Contains(line, m.MAC) && strings.Contains(line, "without the drivers of other cards") {
-			return
-		}
-	}
-	t.Error("the whole boot image was loaded: iPXE has not said which card the machine has, or the servers do not know it as a common one")
-}
-
 // Beside the DHCP server of somebody else, who knows nothing of booting, the farm's proxyDHCP service is enough.
 func TestMachinesBootByProxyDHCP(t *testing.T) {
 	l := vmlab.New(t)
