@@ -118,7 +118,7 @@ const anyDevice = "????"
 func cardOf(alias string) (vendor, device string, ok bool) {
 	alias, pci := strings.CutPrefix(alias, "pci:v0000")
 	alias, whole := strings.CutSuffix(alias, "sv*sd*bc*sc*i*")
-	vendor, device, _ = strings.Cut(alias, "d")
+	vendor, device, _ = strings.Cut(alias, "d") // without one there is no device, which is no number
 	if device == "*" {
 		return vendor, anyDevice, pci && whole && hexadecimal(vendor)
 	}
