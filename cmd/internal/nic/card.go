@@ -18,10 +18,11 @@ type card struct {
 	up        bool
 	carrier   bool
 	master    int // index of the bond or bridge that it belongs to, or 0
+	mtu       int // bytes
 }
 
 // stacked are kinds of interfaces that borrow the MAC address of a card.
-var stacked = []string{"vlan", "bond", "team", "bridge", "macvlan", "macvtap", "ipvlan", "ipvtap", "dummy", "ifb", "tuntap", "vxlan"}
+var stacked = []string{"vlan", "bond", "team", "bridge", "macvlan", "macvtap", "ipvlan", "ipvtap", "dummy", "ifb", "tun", "vxlan"}
 
 // hardware are the interfaces that can be the one that PXE used: Ethernet, and not on top of another one.
 func hardware(all []card) (out []card) {

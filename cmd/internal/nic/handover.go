@@ -85,12 +85,8 @@ func (l Lease) ipconfig() []byte {
 		add("PROTO", "static")
 	}
 	mask := net.CIDRMask(l.Address.Bits(), 32)
-	ip := l.Address.Addr().As4()
-	for i := range ip {
-		ip[i] |= ^mask[i]
-	}
 	add("IPV4ADDR", l.Address.Addr().String())
-	add("IPV4BROADCAST", netip.AddrFrom4(ip).String())
+	add("IPV4BROADCAST", broadcast(l.Address).String())
 	add("IPV4NETMASK", net.IP(mask).String())
 	add("IPV4GATEWAY", text(l.Router))
 	for i := range 2 {
@@ -107,6 +103,15 @@ func (l Lease) ipconfig() []byte {
 	add("DHCPLEASETIME", fmt.Sprint(int64(l.Valid/time.Second)))
 	add("DOMAINSEARCH", strings.Join(l.Search, " "))
 	return b.Bytes()
+}
+
+// broadcast is the last address of an IPv4 network.
+func broadcast(p netip.Prefix) netip.Addr {
+	ip := p.Addr().As4()
+	for i, m := range net.CIDRMask(p.Bits(), 32) {
+		ip[i] |= ^m
+	}
+	return netip.AddrFrom4(ip)
 }
 
 func text(a netip.Addr) string {

@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
 
-	"github.com/vishvananda/netlink"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,36 +24,22 @@ func now() time.Duration {
 
 // cards lists the network interfaces.
 func cards() ([]card, error) {
-	links, err := netlink.LinkList()
+	all, err := list(unix.RTM_GETLINK, linkHead(0, 0), parseLink)
 	if err != nil {
 		return nil, fmt.Errorf("list network cards: %w", err)
 	}
-	out := make([]card, 0, len(links))
-	for _, l := range links {
-		a := l.Attrs()
-		c := card{
-			index: a.Index, name: a.Name, mac: a.HardwareAddr.String(), permanent: a.PermHWAddr.String(), kind: l.Type(),
-			ethernet: a.EncapType == "ether" && len(a.HardwareAddr) == 6,
-			up:       a.RawFlags&unix.IFF_UP != 0, carrier: a.RawFlags&unix.IFF_LOWER_UP != 0, master: a.MasterIndex,
+	for i, c := range all {
+		if driver, err := os.Readlink(filepath.Join("/sys/class/net", c.name, "device", "driver")); err == nil {
+			all[i].driver = filepath.Base(driver)
 		}
-		if driver, err := os.Readlink(filepath.Join("/sys/class/net", a.Name, "device", "driver")); err == nil {
-			c.driver = filepath.Base(driver)
-		}
-		out = append(out, c)
 	}
-	return out, nil
+	return all, nil
 }
-
-func byIndex(index int) netlink.Link {
-	return &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index}}
-}
-
-func setUp(index int) error { return netlink.LinkSetUp(byIndex(index)) }
 
 // linked tells whether a card has a link.
 func linked(index int) bool {
-	l, err := netlink.LinkByIndex(index)
-	return err == nil && l.Attrs().RawFlags&unix.IFF_LOWER_UP != 0
+	c, err := oneLink(index)
+	return err == nil && c.carrier
 }
 
 // apply gives a card what its lease says. Everything is tried; the address is what must succeed.
@@ -63,12 +48,11 @@ func apply(l Lease, resolv string) error {
 		return fmt.Errorf("%s: set up: %w", l.Name, err)
 	}
 	if l.MTU > 0 {
-		if link, err := netlink.LinkByIndex(l.Index); err == nil && link.Attrs().MTU > l.MTU {
-			_ = netlink.LinkSetMTU(link, l.MTU) // a card that cannot keeps its own
+		if c, err := oneLink(l.Index); err == nil && c.mtu > l.MTU {
+			_ = setMTU(l.Index, l.MTU) // a card that cannot keeps its own
 		}
 	}
-	// Without ValidLft the address lives for ever.
-	if err := netlink.AddrReplace(byIndex(l.Index), &netlink.Addr{IPNet: network(l.Address)}); err != nil {
+	if err := changeAddress(unix.RTM_NEWADDR, netlink.Create|netlink.Replace, l.Index, l.Address); err != nil {
 		return fmt.Errorf("%s: set address %s: %w", l.Name, l.Address, err)
 	}
 	var errs []error
@@ -90,13 +74,7 @@ func apply(l Lease, resolv string) error {
 
 // route sets a route. Its gateway need not lie in the network of the address: networks of providers have it outside.
 func route(index int, r Route) error {
-	n := &netlink.Route{LinkIndex: index, Dst: network(r.To)}
-	if r.Via.IsValid() {
-		n.Gw, n.Flags = r.Via.AsSlice(), int(netlink.FLAG_ONLINK)
-	} else {
-		n.Scope = netlink.SCOPE_LINK
-	}
-	if err := netlink.RouteReplace(n); err != nil && !errors.Is(err, unix.ENETDOWN) {
+	if err := replaceRoute(index, r.To, r.Via); err != nil && !errors.Is(err, unix.ENETDOWN) {
 		return fmt.Errorf("set route to %s: %w", r.To, err)
 	}
 	return nil
@@ -104,21 +82,7 @@ func route(index int, r Route) error {
 
 // withdraw removes an address.
 func withdraw(index int, p netip.Prefix) {
-	// It is gone or it stays; a second address does no harm.
-	_ = netlink.AddrDel(byIndex(index), &netlink.Addr{IPNet: network(p)})
-}
-
-func network(p netip.Prefix) *net.IPNet {
-	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)}
-}
-
-func prefix(n *net.IPNet) netip.Prefix {
-	if n == nil {
-		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-	}
-	a, _ := netip.AddrFromSlice(n.IP)
-	ones, _ := n.Mask.Size()
-	return netip.PrefixFrom(a.Unmap(), ones)
+	_ = changeAddress(unix.RTM_DELADDR, 0, index, p) // it is gone or it stays; a second address does no harm
 }
 
 // look reads what the kernel has.
@@ -126,22 +90,11 @@ func look() (s state, err error) {
 	if s.cards, err = cards(); err != nil {
 		return s, err
 	}
-	addrs, err := netlink.AddrList(nil, unix.AF_INET)
-	if err != nil {
+	if s.addrs, err = list(unix.RTM_GETADDR, []byte{unix.AF_INET, unix.SizeofIfAddrmsg - 1: 0}, parseAddress); err != nil {
 		return s, fmt.Errorf("list addresses: %w", err)
 	}
-	for _, a := range addrs {
-		if a.Scope == int(netlink.SCOPE_UNIVERSE) {
-			s.addrs = append(s.addrs, ifAddr{index: a.LinkIndex, prefix: prefix(a.IPNet), finite: a.Flags&unix.IFA_F_PERMANENT == 0})
-		}
-	}
-	routes, err := netlink.RouteList(nil, unix.AF_INET)
-	if err != nil {
+	if s.routes, err = list(unix.RTM_GETROUTE, []byte{unix.AF_INET, unix.SizeofRtMsg - 1: 0}, parseRoute); err != nil {
 		return s, fmt.Errorf("list routes: %w", err)
-	}
-	for _, r := range routes {
-		via, _ := netip.AddrFromSlice(r.Gw)
-		s.routes = append(s.routes, ifRoute{index: r.LinkIndex, to: prefix(r.Dst), via: via.Unmap()})
 	}
 	return s, nil
 }

@@ -38,6 +38,9 @@ const (
 	// clockCheck bounds the sleep until a lease must be renewed: timers do not count the time of a machine that is suspended.
 	clockCheck = time.Minute
 
+	// listTries is how often the kernel is asked for a list that changes meanwhile.
+	listTries = 5
+
 	// portQueue is how many packets may wait for the DHCP client.
 	portQueue = 16
 	// mostPacket is the largest packet that is read.

@@ -3,11 +3,9 @@ package vmlab
 import (
 	"context"
 	"errors"
-	"fmt"
+	"net"
 	"path/filepath"
 	"strings"
-
-	"github.com/vishvananda/netlink"
 
 	"github.com/spate-project/spate/cmd/internal/system/lab"
 )
@@ -114,19 +112,19 @@ const removeTries = 10
 func removeLinks() error {
 	var bad error
 	for range removeTries {
-		links, err := netlink.LinkList()
+		links, err := net.Interfaces()
 		if err != nil {
 			bad = err
 			continue
 		}
 		left := false
 		for _, l := range links {
-			if !strings.HasPrefix(l.Attrs().Name, "lab") {
+			if !strings.HasPrefix(l.Name, "lab") {
 				continue
 			}
 			left = true
-			if err := netlink.LinkDel(l); err != nil && !errors.As(err, &netlink.LinkNotFoundError{}) && !gone(err) {
-				bad = fmt.Errorf("remove %s: %w", l.Attrs().Name, err)
+			if _, err := command("ip link del " + l.Name); err != nil {
+				bad = err // of one that has gone by itself it is not returned
 			}
 		}
 		if !left {

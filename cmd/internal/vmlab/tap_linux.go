@@ -8,9 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"syscall"
-
-	"github.com/vishvananda/netlink"
 
 	"github.com/spate-project/spate/cmd/internal/system/lab"
 )
@@ -52,12 +49,22 @@ func (c Count) Bytes() uint64 { return c.BytesToMachine + c.BytesFromMachine }
 
 // Count counts what has gone over the cable. What is sent to the machine is sent by the tap.
 func (t *Tap) Count() (Count, error) {
-	l, err := netlink.LinkByName(t.Name)
+	type way struct{ Bytes, Packets uint64 }
+	var all []struct {
+		Stats struct{ RX, TX way } `json:"stats64"`
+	}
+	out, err := command("ip -j -s link show dev " + t.Name)
+	if err == nil {
+		err = json.Unmarshal([]byte(out), &all)
+	}
+	if err == nil && len(all) != 1 {
+		err = fmt.Errorf("ip tells of %d cards", len(all))
+	}
 	if err != nil {
 		return Count{}, fmt.Errorf("count on %s: %w", t.Name, err)
 	}
-	s := l.Attrs().Statistics
-	return Count{s.TxBytes, s.RxBytes, s.TxPackets, s.RxPackets}, nil
+	s := all[0].Stats
+	return Count{s.TX.Bytes, s.RX.Bytes, s.TX.Packets, s.RX.Packets}, nil
 }
 
 // Rate bounds what goes to the machine, in Mbit/s.
@@ -181,6 +188,3 @@ func judge(percent float64, to, from Lost) (said string, err error) {
 	}
 	return said, err
 }
-
-// gone is what the kernel says of a card that went away by itself.
-func gone(err error) bool { return errors.Is(err, syscall.ENODEV) || errors.Is(err, syscall.EINVAL) }
