@@ -264,7 +264,7 @@ func FuzzScript(f *testing.F) {
 func TestAMachineWhoseCommandLineNamesACardLoadsTheWholeBootImage(t *testing.T) {
 	for line, whole := range map[string]bool{
 		"": false, "quiet ip=dhcp": false, "ip=192.0.2.9::192.0.2.1:255.255.255.0:pc-1": false, "ip=192.0.2.9::192.0.2.1:255.255.255.0:pc-1::off:192.0.2.2": false,
-		"skip=:::::eth1": false, "quiet ip=:::::eth1:dhcp": true, "ip=192.0.2.9::192.0.2.1:255.255.255.0::eth1:off rw": true, "spate.shell=1": true,
+		"skip=:::::eth1": false, "quiet ip=:::::eth1:dhcp": true, "ip=192.0.2.9::192.0.2.1:255.255.255.0::eth1:off rw": true, "spate.shell=1": true, "ro spate.root=overlay": true, "spate.root=block": false,
 	} {
 		e := bootsvc.Entry{Choices: []bootsvc.Choice{{VDisk: "d", CommandLine: line}}}
 		if text := string(Script(client, e, farm, "")); strings.Contains(text, "card=") == whole || !strings.Contains(text, "/image?mac=") {

@@ -75,14 +75,14 @@ func suffix(mac bootsvc.MAC) string { return " initrd=" + imageName + " " + card
 
 func card(mac bootsvc.MAC) string { return "BOOTIF=01-" + mac.Hyphens() }
 
-// needsAll tells whether a machine with this command line needs more drivers than that of the card that it boots with (packages bootline
-// and nic of the programs): a shell on the console needs that of a keyboard; ip= can name another card, by a name that depends on which
-// others have a driver.
+// needsAll tells whether a machine with this command line needs more modules than those of the first part (packages bootline and nic of
+// the programs): a shell on the console needs the driver of a keyboard, an overlay its file system; ip= can name another card, by a
+// name that depends on which others have a driver.
 func needsAll(line string) bool {
 	return slices.ContainsFunc(strings.Fields(line), func(word string) bool {
 		address, ok := strings.CutPrefix(word, "ip=")
 		fields := strings.Split(address, ":") // client, server, gateway, mask, host name, device
-		return word == "spate.shell=1" || ok && len(fields) > 5 && fields[5] != ""
+		return word == "spate.shell=1" || word == "spate.root=overlay" || ok && len(fields) > 5 && fields[5] != ""
 	})
 }
 

@@ -225,7 +225,12 @@ func (p *picker) soft(names []string, depth int) (found []string, err error) {
 
 // list is what init reads, of the modules in only; nil: of all.
 func (p *picker) list(version, folder string, only map[string]bool) *modules.List {
-	l := &modules.List{Kernel: version, First: only != nil, Base: p.base, FileSystems: p.systems}
+	l := &modules.List{Kernel: version, First: only != nil, Base: p.base}
+	for _, name := range p.systems {
+		if only == nil || only[name] || p.found[name] == nil {
+			l.FileSystems = append(l.FileSystems, name)
+		}
+	}
 	for _, name := range sorted(p.found) {
 		m := p.found[name]
 		if only != nil && !only[name] {

@@ -32,8 +32,8 @@ type Parts struct {
 	Contested []string
 }
 
-// first gives the modules of the first part: what is always loaded, file systems, common cards, and what was asked for and drives no
-// network card, with all that these need or want.
+// first gives the modules of the first part: what is always loaded, file systems but for overlay, which few roots want, common cards,
+// and what was asked for and drives no network card, with all that these need or want.
 func (p *picker) first() map[string]bool {
 	in := map[string]bool{}
 	var visit func(name string)
@@ -48,7 +48,9 @@ func (p *picker) first() map[string]bool {
 		}
 	}
 	for _, name := range slices.Concat(p.base, p.systems, commonCards()) {
-		visit(name)
+		if name != overlay {
+			visit(name)
+		}
 	}
 	for _, name := range p.more {
 		if !strings.HasPrefix(p.x.files[name], network) {
@@ -146,7 +148,7 @@ func (d *divided) divide(p *picker, r *Report) (first map[string]bool) {
 	head, contested := p.head(first)
 	switch {
 	case len(first) == len(p.found):
-		r.Whole = "there are no drivers of other cards in it"
+		r.Whole = "a machine with a common card needs all of it"
 		return first
 	case len(head.Cards)+len(head.Vendors) == 0 && len(contested) == 0:
 		r.Whole = "there is no driver of a common card in it"
