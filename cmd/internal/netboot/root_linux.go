@@ -15,6 +15,10 @@ import (
 
 // root finds and mounts the root file system.
 func (m *machine) root() error {
+	// Open until the root is mounted: when nobody uses the disk any more the kernel drops what it has read of it.
+	if f, err := os.Open(m.disk.Device); err == nil {
+		defer f.Close()
+	}
 	v, err := locate(m.disk.Device, m.line.Device)
 	if err != nil {
 		return err

@@ -30,9 +30,9 @@ var layouts = []struct {
 }{
 	{name: "ext4", magicAt: 0x438, magic: "\x53\xef", labelAt: 0x478, labelLen: 16, uuidAt: 0x468},
 	{name: "xfs", magicAt: 0, magic: "XFSB", labelAt: 108, labelLen: 12, uuidAt: 32},
-	{name: "btrfs", magicAt: 0x10040, magic: "_BHRfS_M", labelAt: 0x1012b, labelLen: 256, uuidAt: 0x10020},
 	{name: "erofs", magicAt: 0x400, magic: "\xe2\xe1\xf5\xe0", labelAt: 0x440, labelLen: 16, uuidAt: 0x430, readOnly: true},
 	{name: "squashfs", magicAt: 0, magic: "hsqs", readOnly: true, noUUID: true},
+	{name: "btrfs", magicAt: 0x10040, magic: "_BHRfS_M", labelAt: 0x1012b, labelLen: 256, uuidAt: 0x10020}, // last: behind the head
 }
 
 // probe finds out what file system a device holds. The error of reading is that of the device.
@@ -77,27 +77,45 @@ func probe(r io.ReaderAt) (f filesystem, found bool, err error) {
 	return f, false, nil
 }
 
-// headBytes are the bytes at the beginning of a device in which all of layouts lie, and partition tables.
-const headBytes = 68 << 10
+const (
+	// pageBytes are the bytes at the beginning of a device that are read first: what most roots have lies in them, and the kernel has
+	// read them when it looked for partitions.
+	pageBytes = 4 << 10
+	// headBytes are those in which all of layouts lie, and partition tables.
+	headBytes = 68 << 10
+)
 
-// head is a device whose beginning was read at once: it comes over a network.
+// head is a device whose beginning is read in two steps at the most: it comes over a network.
 type head struct {
 	device io.ReaderAt
 	bytes  []byte
 }
 
 func newHead(device io.ReaderAt) (*head, error) {
-	b := make([]byte, headBytes)
-	n, err := device.ReadAt(b, 0)
+	h := &head{device: device}
+	return h, h.read(pageBytes)
+}
+
+// read reads so many bytes, or all where the device is shorter.
+func (h *head) read(size int) error {
+	b := make([]byte, size)
+	n, err := h.device.ReadAt(b, 0)
 	if err != nil && err != io.EOF { //nolint:errorlint // io.ReaderAt says io.EOF itself
-		return nil, err
+		return err
 	}
-	return &head{device, b[:n]}, nil
+	h.bytes = b[:n]
+	return nil
 }
 
 // ReadAt reads what is in the head from there.
 func (h *head) ReadAt(p []byte, at int64) (int, error) {
-	if at >= 0 && at+int64(len(p)) <= int64(len(h.bytes)) {
+	end := at + int64(len(p))
+	if len(h.bytes) == pageBytes && end > pageBytes && end <= headBytes {
+		if err := h.read(headBytes); err != nil {
+			return 0, err
+		}
+	}
+	if at >= 0 && end <= int64(len(h.bytes)) {
 		return copy(p, h.bytes[at:]), nil
 	}
 	return h.device.ReadAt(p, at)
