@@ -93,7 +93,7 @@ func TestAWorkerStartsAKeeperInPlaceOfADeadOne(t *testing.T) {
 	if err := in.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
-	k, err := Start(Config{Line: bootline.Line{VDisk: orphan, Device: pipe}, Program: "test"})
+	k, err := Start(Config{Line: bootline.Line{VDisk: orphan, Device: pipe}, Program: "test"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

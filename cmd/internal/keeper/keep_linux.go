@@ -16,11 +16,13 @@ import (
 )
 
 const (
-	// Descriptors that a child is given: of the keeper a link and the binary, of the worker a link and the write cache.
-	linkFD   = 3
-	binaryFD = 4
-	dataFD   = 4
-	mapFD    = 5
+	// Descriptors that a child is given: of the keeper a link, the binary and perhaps the initramfs, of the worker a link and the write
+	// cache.
+	linkFD      = 3
+	binaryFD    = 4
+	initramfsFD = 5
+	dataFD      = 4
+	mapFD       = 5
 
 	// A worker that dies is followed by another one at once; one that dies again and again by later and later ones.
 	firstDelay = 100 * time.Millisecond
@@ -42,6 +44,7 @@ type keeper struct {
 	data   *os.File // memory of the write cache
 	table  *os.File // and of its map
 	log    *os.File // /dev/kmsg, or nil
+	old    *os.File // the initramfs as long as it has its files, or nil; belongs to listen
 
 	mu     sync.Mutex // guards what follows
 	config Config
@@ -56,12 +59,16 @@ type keeper struct {
 func RunKeeper() error { return runKeeper(enclose) }
 
 func runKeeper(enclose func() error) error {
-	init, err := newLink(os.NewFile(linkFD, "link"))
-	if err != nil {
+	k := &keeper{}
+	// First of all: where there is none its number is free.
+	if old, err := above(initramfsFD, "initramfs"); err == nil {
+		k.old = old
+	}
+	var err error
+	if k.binary, err = above(binaryFD, binaryName); err != nil {
 		return err
 	}
-	k := &keeper{init: init}
-	if k.binary, err = above(binaryFD, binaryName); err != nil {
+	if k.init, err = newLink(os.NewFile(linkFD, "link")); err != nil {
 		return err
 	}
 	if err := enclose(); err != nil {
@@ -79,7 +86,7 @@ func runKeeper(enclose func() error) error {
 	if k.table, err = newMemory("write cache map"); err != nil {
 		return err
 	}
-	m, err := init.receive(context.Background())
+	m, err := k.init.receive(context.Background())
 	if err != nil || m.Config == nil {
 		return fmt.Errorf("PID 1 did not say what to attach: %w", err)
 	}
@@ -216,6 +223,10 @@ func (k *keeper) listen() {
 			continue
 		}
 		k.reached(*m.Event)
+		if m.Event.Stage == SystemRuns && k.old != nil {
+			forget(k.old)
+			k.old = nil
+		}
 		k.mu.Lock()
 		if k.worker != nil {
 			_ = k.worker.send(m) // one that has died is told by welcome

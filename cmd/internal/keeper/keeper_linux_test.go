@@ -133,17 +133,14 @@ func scriptedWorker() error {
 	return err // the keeper has gone
 }
 
-// A worker that dies, however it does, is followed by one that has all that it kept: state, memory, and what PID 1 has said.
-// Why it died is told.
-func TestANewWorkerHasWhatTheLastOneKept(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("a mount namespace of its own needs root")
-	}
-	k, err := Start(Config{Line: bootline.Line{VDisk: "debian@3"}, Program: "test"})
+// start starts a keeper that ends with the test.
+func start(t *testing.T, initramfs *os.File) *Keeper {
+	t.Helper()
+	k, err := Start(Config{Line: bootline.Line{VDisk: "debian@3"}, Program: "test"}, initramfs)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		if err := syscall.Kill(k.PID(), syscall.SIGKILL); err != nil {
 			t.Error(err)
 		}
@@ -154,7 +151,17 @@ func TestANewWorkerHasWhatTheLastOneKept(t *testing.T) {
 		if err := k.Close(); err != nil {
 			t.Error(err)
 		}
-	}()
+	})
+	return k
+}
+
+// A worker that dies, however it does, is followed by one that has all that it kept: state, memory, and what PID 1 has said.
+// Why it died is told.
+func TestANewWorkerHasWhatTheLastOneKept(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("a mount namespace of its own needs root")
+	}
+	k := start(t, nil)
 	if err := k.Tell(InitRuns, time.Second); err != nil {
 		t.Fatal(err)
 	}

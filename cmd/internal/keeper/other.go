@@ -5,6 +5,8 @@ package keeper
 import (
 	"context"
 	"errors"
+	"os"
+	"time"
 )
 
 // Keeper is for Linux.
@@ -13,7 +15,7 @@ type Keeper struct{}
 var errLinux = errors.New("only Linux boots from a vDisk")
 
 // Start is for Linux.
-func Start(Config) (*Keeper, error) { return nil, errLinux }
+func Start(Config, *os.File) (*Keeper, error) { return nil, errLinux }
 
 // RunKeeper is for Linux.
 func RunKeeper() error { return errLinux }
@@ -27,8 +29,8 @@ func (k *Keeper) PID() int { return 0 }
 // Next waits for the next event.
 func (k *Keeper) Next(context.Context) (Event, error) { return Event{}, errLinux }
 
-// Tell tells that a stage was reached just now.
-func (k *Keeper) Tell(Stage) error { return errLinux }
+// Tell tells when a stage was reached.
+func (k *Keeper) Tell(Stage, time.Duration) error { return errLinux }
 
 // Close ends the conversation.
 func (k *Keeper) Close() error { return nil }

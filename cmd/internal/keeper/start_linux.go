@@ -21,8 +21,9 @@ type Keeper struct {
 }
 
 // Start starts the keeper, which starts the worker. /proc, /sys, /dev and /run must be mounted, the modules of the card and of
-// nbd loaded; nothing of the vDisk is mounted yet. The keeper lives on when the caller ends.
-func Start(c Config) (*Keeper, error) {
+// nbd loaded; nothing of the vDisk is mounted yet. The keeper lives on when the caller ends. Initramfs is the root folder, whose files
+// the keeper deletes when the system runs, or nil; it stays the caller's.
+func Start(c Config, initramfs *os.File) (*Keeper, error) {
 	if c.Binary == "" {
 		c.Binary = "/proc/self/exe"
 	}
@@ -38,7 +39,7 @@ func Start(c Config) (*Keeper, error) {
 	defer theirs.Close()
 	cmd := exec.Command(fmt.Sprintf("/proc/self/fd/%d", binary.Fd()))
 	cmd.Args = []string{keeperName, Command, RoleKeeper}
-	cmd.ExtraFiles = []*os.File{theirs, binary}
+	cmd.ExtraFiles = []*os.File{theirs, binary, initramfs}
 	cmd.Env = environment()
 	cmd.Dir = "/"
 	// Not killed with the caller, not in its session; in a mount namespace of its own from its first instruction.

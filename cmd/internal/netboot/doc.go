@@ -5,7 +5,7 @@
 //	start the keeper           it starts the worker: network, log-in, kernel nbd
 //	mount the root             which device, which file system; as it is, or below an overlay in memory
 //	hand over                  the card to the system's network services
-//	switch to the root         move mounts, free the initramfs, exec the system's init
+//	switch to the root         move mounts, exec the system's init
 //
 // PID 1 must not end, and nobody may be there to help: whatever fails is said in plain lines on every console, and tried again
 // with a growing delay. Where the boot configuration allows it, Enter opens a shell meanwhile. What has been done is not done

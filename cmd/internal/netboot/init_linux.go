@@ -119,8 +119,13 @@ func (m *machine) start() error {
 		c.DeviceKey = key
 	}
 	loaded := sinceStart() // before the keeper is made, which takes a part of a second on a slow machine
+	initramfs, err := os.Open("/")
+	if err != nil {
+		return err
+	}
+	defer initramfs.Close()
 	m.children.Lock()
-	k, err := keeper.Start(c)
+	k, err := keeper.Start(c, initramfs)
 	m.children.Unlock()
 	if err != nil {
 		return err
@@ -237,7 +242,7 @@ func (m *machine) become() error {
 	for delay := firstDelay; ; delay = min(2*delay, lastDelay) {
 		m.tell(keeper.SystemRuns, sinceStart())
 		err := execInit(usable, os.Args[1:], environment())
-		// The initramfs is gone: all that is left is to try again.
+		// The old root is gone: all that is left is to try again.
 		m.con.line("no init of the root file system can be started: " + strings.ReplaceAll(err.Error(), "\n", ", "))
 		_ = m.await(time.After(delay)) // the keeper is of no more use here
 	}

@@ -69,69 +69,6 @@ func TestAShellIsAnInitOnlyWhereItIsAllowed(t *testing.T) {
 	}
 }
 
-// Nothing is deleted but files in memory: neither what is on a disk, nor what is mounted inside.
-func TestOnlyMemoryIsEmptied(t *testing.T) {
-	disk := t.TempDir()
-	keep := filepath.Join(disk, "keep")
-	if err := os.WriteFile(keep, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	emptied := func(dir string) {
-		fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer unix.Close(fd)
-		empty(fd)
-	}
-	var fs unix.Statfs_t
-	if err := unix.Statfs(disk, &fs); err != nil {
-		t.Fatal(err)
-	}
-	if int64(fs.Type) != tmpfsMagic {
-		emptied(disk)
-		if _, err := os.Stat(keep); err != nil {
-			t.Fatal("a file on a disk was deleted")
-		}
-	}
-	memory := t.TempDir()
-	if err := unix.Mount("test", memory, "tmpfs", 0, ""); err != nil {
-		t.Skipf("mounting is for root: %v", err)
-	}
-	t.Cleanup(func() { unix.Unmount(memory, unix.MNT_DETACH) })
-	mounted := filepath.Join(memory, "a", "mounted")
-	if err := os.MkdirAll(mounted, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(memory, "a", "file"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(disk, filepath.Join(memory, "link")); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount("other", mounted, "tmpfs", 0, ""); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Unmount(mounted, unix.MNT_DETACH) })
-	other := filepath.Join(mounted, "keep")
-	if err := os.WriteFile(other, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	emptied(memory)
-	for _, name := range []string{keep, other} {
-		if _, err := os.Stat(name); err != nil {
-			t.Errorf("%s was deleted", name)
-		}
-	}
-	left, err := os.ReadDir(memory)
-	if err != nil || len(left) != 1 || left[0].Name() != "a" {
-		t.Errorf("left: %v, %v", left, err)
-	}
-	if left, err := os.ReadDir(filepath.Join(memory, "a")); err != nil || len(left) != 1 {
-		t.Errorf("left: %v, %v", left, err)
-	}
-}
-
 func TestACardWithoutADriverIsNamedWithWhatToDo(t *testing.T) {
 	if got := orphan("0x8086", "0x15b8", "0000:00:1f.6", nil, &modules.List{Kernel: "6.1.0"}); !strings.Contains(got, "8086:15b8 in slot 0000:00:1f.6 has no driver in the boot image") {
 		t.Error(got)

@@ -58,14 +58,9 @@ func checkInit(root, name string) error {
 	return nil
 }
 
-// switchRoot makes the mounted root the root of this process and of the kernel's helpers, and frees the memory of the
-// initramfs.
+// switchRoot makes the mounted root the root of this process and of the kernel's helpers. The memory of the initramfs is freed by the
+// keeper, a moment later.
 func switchRoot() error {
-	old, err := unix.Open("/", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(old)
 	if err := moveMounts(); err != nil {
 		return err
 	}
@@ -78,53 +73,7 @@ func switchRoot() error {
 	if err := unix.Chroot("."); err != nil {
 		return err
 	}
-	if err := os.Chdir("/"); err != nil {
-		return err
-	}
-	empty(old)
-	return nil
-}
-
-// The magic numbers of file systems in memory (statfs(2)): nothing is deleted on any other.
-const (
-	ramfsMagic = 0x858458f6
-	tmpfsMagic = 0x01021994
-)
-
-// empty deletes what is in a folder of an initramfs, on its own file system only. What cannot be deleted costs memory, no more.
-func empty(dir int) {
-	var fs unix.Statfs_t
-	var st unix.Stat_t
-	if unix.Fstatfs(dir, &fs) != nil || int64(fs.Type) != ramfsMagic && int64(fs.Type) != tmpfsMagic || unix.Fstat(dir, &st) != nil {
-		return
-	}
-	emptyBelow(dir, uint64(st.Dev))
-}
-
-func emptyBelow(dir int, device uint64) {
-	fd, err := unix.Openat(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return
-	}
-	f := os.NewFile(uintptr(fd), "initramfs")
-	defer f.Close()
-	names, _ := f.Readdirnames(-1) // what came is deleted
-	for _, name := range names {
-		var st unix.Stat_t
-		if unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil || uint64(st.Dev) != device {
-			continue
-		}
-		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-			_ = unix.Unlinkat(dir, name, 0)
-			continue
-		}
-		// A folder in which something is mounted has the number of that file system, and was left alone above.
-		if sub, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0); err == nil {
-			emptyBelow(sub, device)
-			unix.Close(sub)
-		}
-		_ = unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
-	}
+	return os.Chdir("/")
 }
 
 // execInit becomes the first of the programs that can be run. It returns only when none can; then every error is named.
