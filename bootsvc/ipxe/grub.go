@@ -85,7 +85,7 @@ func (g *grub) menu() {
 func (g *grub) boot(c choice) {
 	words, _ := kernelWords(c.line) // checked by newChoice
 	var args strings.Builder
-	for _, w := range append(words, card(g.mac)) {
+	for _, w := range append(words, added(c.line, g.mac)...) {
 		args.WriteString(" " + quote(w))
 	}
 	for _, server := range g.plan.servers {

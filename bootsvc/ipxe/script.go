@@ -144,7 +144,7 @@ func (s *script) boot(i int) {
 			image += "&card=${spate-card}"
 		}
 		s.line("kernel --name %s --timeout %d %s%s%s %s || goto %s-next%d", kernelName, fetchTimeout.Milliseconds(), base, bootsvc.Kernel, query,
-			strings.TrimLeft(c.line+suffix(s.mac), " "), t, n)
+			strings.TrimLeft(c.line+suffix(c.line, s.mac), " "), t, n)
 		s.line("initrd --name %s --timeout %d %s%s%s || goto %s-next%d", imageName, fetchTimeout.Milliseconds(), base, bootsvc.Image, image, t, n)
 		s.line("boot %s ||", kernelName)
 		s.line(":%s-next%d", t, n)

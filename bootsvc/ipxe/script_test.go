@@ -251,13 +251,29 @@ func FuzzScript(f *testing.F) {
 			return
 		}
 		words, _ := kernelWords(line)
-		if got, want := grubWords(GRUB(client, direct, mine)), append(words, card(client.MAC)); !slices.Equal(got, want) {
+		if got, want := grubWords(GRUB(client, direct, mine)), append(words, added(line, client.MAC)...); !slices.Equal(got, want) {
 			t.Errorf("GRUB gives the kernel %q, not %q", got, want)
 		}
-		if want := strings.Join(strings.Fields(line+suffix(client.MAC)), " "); kernelLine(Script(client, direct, mine, "")) != want {
+		if want := strings.Join(strings.Fields(line+suffix(line, client.MAC)), " "); kernelLine(Script(client, direct, mine, "")) != want {
 			t.Errorf("the kernel gets %q, not %q", kernelLine(Script(client, direct, mine, "")), want)
 		}
 	})
+}
+
+// A boot image is never swapped out, whatever its command line says.
+func TestTheKernelUnpacksTheBootImageIntoARamfs(t *testing.T) {
+	for line, want := range map[string]string{
+		"": "BOOTIF=01-52-54-00-77-00-01 rootfstype=auto", "quiet xroot=1": "quiet xroot=1 BOOTIF=01-52-54-00-77-00-01 rootfstype=auto",
+		"rootfstype=ext4 ro": "rootfstype=ext4 ro BOOTIF=01-52-54-00-77-00-01", "quiet root=LABEL=r": "quiet root=LABEL=r BOOTIF=01-52-54-00-77-00-01",
+	} {
+		e := bootsvc.Entry{Choices: []bootsvc.Choice{{VDisk: "d", CommandLine: line}}}
+		if got := strings.Join(grubWords(GRUB(client, e, farm)), " "); got != want {
+			t.Errorf("GRUB: %q, not %q", got, want)
+		}
+		if got := strings.Replace(kernelLine(Script(client, e, farm, "")), "initrd="+imageName+" ", "", 1); got != want {
+			t.Errorf("iPXE: %q, not %q", got, want)
+		}
+	}
 }
 
 // The kernel gives names to cards as it finds drivers for them, and ip= may mean another card than the one that the machine boots with.

@@ -47,7 +47,7 @@ func CheckCommandLine(line string) string {
 	if i := strings.IndexFunc(line, func(r rune) bool { return r < ' ' || r > '~' }); i >= 0 {
 		return fmt.Sprintf("%s%.16q, and a boot script can carry printable ASCII only", where, line[i:])
 	}
-	if n := len(line) + len(suffix(bootsvc.MAC{})); n > maxLine {
+	if n := len(line) + len(suffix(line, bootsvc.MAC{})); n > maxLine {
 		return fmt.Sprintf("%s%d characters with what the script adds, and Linux takes %d", where, n, maxLine)
 	}
 	if strings.Contains(line, "${") {
@@ -70,10 +70,23 @@ func CheckCommandLine(line string) string {
 	return ""
 }
 
-// suffix is what a script adds: the name of the boot image, which EFI kernels need, and the card that PXE used.
-func suffix(mac bootsvc.MAC) string { return " initrd=" + imageName + " " + card(mac) }
+// suffix is what a script adds: the name of the boot image, which EFI kernels need, and what every boot loader adds.
+func suffix(line string, mac bootsvc.MAC) string {
+	return " initrd=" + imageName + " " + strings.Join(added(line, mac), " ")
+}
 
-func card(mac bootsvc.MAC) string { return "BOOTIF=01-" + mac.Hyphens() }
+// added is what every boot loader adds to a command line: the card that PXE used, and inMemory.
+func added(line string, mac bootsvc.MAC) []string {
+	words := []string{"BOOTIF=01-" + mac.Hyphens()}
+	if !slices.ContainsFunc(strings.Fields(line), func(w string) bool { return strings.HasPrefix(w, "root=") || strings.HasPrefix(w, "rootfstype=") }) {
+		words = append(words, inMemory)
+	}
+	return words
+}
+
+// inMemory makes the kernel unpack the boot image into memory that is never swapped out, as root= and rootfstype= do: into a ramfs, not a
+// tmpfs (init_rootfs in init/do_mounts.c). What runs from there serves the disk. To an init it says as much as no type.
+const inMemory = "rootfstype=auto"
 
 // needsAll tells whether a machine with this command line needs more modules than those of the first part (packages bootline and nic of
 // the programs): a shell on the console needs the driver of a keyboard, an overlay its file system; ip= can name another card, by a
