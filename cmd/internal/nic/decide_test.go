@@ -155,6 +155,39 @@ func TestTheKeeperRepairsWhatNobodyElseDoes(t *testing.T) {
 	}
 }
 
+// Where networkd is not started its files are not looked at.
+func TestNetworkdIsExpectedWhereTheSystemStartsIt(t *testing.T) {
+	for name, c := range map[string]struct {
+		file, content string
+		want          bool
+	}{
+		"nothing says so": {"etc/hostname", "pc", false},
+		"enabled":         {"etc/systemd/system/dbus-org.freedesktop.network1.service", "", true},
+		"wanted":          {"etc/systemd/system/multi-user.target.wants/systemd-networkd.service", "", true},
+		"by the vendor":   {"usr/lib/systemd/system/multi-user.target.wants/systemd-networkd.service", "", true},
+		"by netplan":      {"etc/netplan/50-cloud-init.yaml", "", true},
+		"first boot":      {"etc/machine-id", "uninitialized\n", true},
+		"no boot yet":     {"etc/machine-id", "", false},
+	} {
+		root := t.TempDir()
+		for _, f := range [][2]string{{"etc/machine-id", "5ba7e05ba7e05ba7e05ba7e05ba7e05b\n"}, {c.file, c.content}} {
+			path := filepath.Join(root, f[0])
+			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, []byte(f[1]), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := networkdRuns(root); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	if !networkdRuns(t.TempDir()) {
+		t.Error("a root without machine-id boots for the first time")
+	}
+}
+
 func TestTheSystemIsToldToLeaveTheAddressAlone(t *testing.T) {
 	run, root := t.TempDir(), t.TempDir()
 	put := func(name, content string) {
