@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"runtime"
 	"syscall"
 	"time"
@@ -37,19 +36,12 @@ func Start(c Config, initramfs *os.File) (*Keeper, error) {
 		return nil, err
 	}
 	defer theirs.Close()
-	cmd := exec.Command(fmt.Sprintf("/proc/self/fd/%d", binary.Fd()))
-	cmd.Args = []string{keeperName, Command, RoleKeeper}
-	cmd.ExtraFiles = []*os.File{theirs, binary, initramfs}
-	cmd.Env = environment()
-	cmd.Dir = "/"
-	// Not killed with the caller, not in its session; in a mount namespace of its own from its first instruction.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: unix.CLONE_NEWNS}
-	if err := startFlushing(cmd); err != nil {
+	pid, err := startFlushing(binary, theirs, binary, initramfs)
+	if err != nil {
 		mine.Close()
 		return nil, fmt.Errorf("start the keeper: %w", err)
 	}
-	k := &Keeper{link: mine, pid: cmd.Process.Pid}
-	_ = cmd.Process.Release() // init reaps it, whoever that is then
+	k := &Keeper{link: mine, pid: pid}
 	if err := k.link.send(message{Config: &c}); err != nil {
 		return nil, errors.Join(fmt.Errorf("start the keeper: %w", err), k.Close())
 	}
@@ -80,15 +72,29 @@ func (k *Keeper) Tell(s Stage, at time.Duration) error {
 // Close ends the conversation. The keeper and the disk go on.
 func (k *Keeper) Close() error { return k.link.Close() }
 
-// startFlushing starts a process that the kernel knows to be a part of writing pages out: the memory that it needs is never
-// got by writing to the disk that it serves. The flag is a thread's; it is inherited by children and kept by exec.
-func startFlushing(cmd *exec.Cmd) error {
+// startFlushing starts a keeper, which gets files from linkFD on, as a process that the kernel knows to be a part of writing pages out:
+// the memory that it needs is never got by writing to the disk that it serves. The flag is a thread's; it is inherited by children and
+// kept by exec. Init reaps the process, whoever that is then; package os would try out first how to wait for it.
+func startFlushing(program *os.File, files ...*os.File) (pid int, err error) {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer null.Close()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if unix.Prctl(unix.PR_SET_IO_FLUSHER, 1, 0, 0, 0) == nil {
 		defer unix.Prctl(unix.PR_SET_IO_FLUSHER, 0, 0, 0, 0) //nolint:errcheck // it was set a moment ago
 	}
-	return cmd.Start()
+	fds := []uintptr{null.Fd(), null.Fd(), null.Fd()}
+	for _, f := range files {
+		fds = append(fds, f.Fd()) // of none: one that the process does not get
+	}
+	return syscall.ForkExec(fmt.Sprintf("/proc/self/fd/%d", program.Fd()), []string{keeperName, Command, RoleKeeper}, &syscall.ProcAttr{
+		Dir: "/", Env: environment(), Files: fds,
+		// Not killed with the caller, not in its session; in a mount namespace of its own from its first instruction.
+		Sys: &syscall.SysProcAttr{Setsid: true, Cloneflags: unix.CLONE_NEWNS},
+	})
 }
 
 // The magic numbers of file systems in memory (statfs(2)).
@@ -130,8 +136,9 @@ func copyBinary(path string) (*os.File, error) {
 	return to, nil
 }
 
-// firstOwn is the least descriptor number of what a child is run from.
-const firstOwn = 64
+// firstOwn is the least descriptor number of what a child is run from. From 64 on the kernel needs a larger table of descriptors, for
+// which a process with several threads waits until all processors have let go of the old one: 10 ms.
+const firstOwn = 32
 
 func newMemfd(name string) (*os.File, error) {
 	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
