@@ -21,9 +21,9 @@
 // Both names begin with @, so that systemd leaves them alone at shutdown (systemd.io/ROOT_STORAGE_DAEMONS). Both live in a
 // mount namespace of their own, whose root is a tmpfs with /proc, /sys, /dev and /run in it: what the system mounts, moves or
 // unmounts does not reach them, they hold no mount of the disk that they serve, and every path means after switch_root what it
-// meant before. The binary is run from a descriptor, because the keeper deletes the initramfs when the system runs. PR_SET_IO_FLUSHER is set before the
-// keeper is started, and inherited: their memory is never reclaimed by writing to their own disk. They are locked in memory and
-// the OOM killer's last choice.
+// meant before. The binary is run from a descriptor, because the keeper deletes the initramfs when the system runs.
+// PR_SET_IO_FLUSHER is set before the keeper is started, and inherited: their memory is never reclaimed by writing to their own
+// disk. They are locked in memory and the OOM killer's last choice.
 //
 // # Messages
 //

@@ -60,11 +60,13 @@ func RunKeeper() error { return runKeeper(enclose) }
 
 func runKeeper(enclose func() error) error {
 	k := &keeper{}
-	// First of all: where there is none its number is free.
-	if old, err := above(initramfsFD, "initramfs"); err == nil {
-		k.old = old
-	}
 	var err error
+	var st unix.Stat_t
+	if unix.Fstat(initramfsFD, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR { // else the number is free, or the runtime's
+		if k.old, err = above(initramfsFD, "initramfs"); err != nil {
+			return err
+		}
+	}
 	if k.binary, err = above(binaryFD, binaryName); err != nil {
 		return err
 	}
@@ -298,7 +300,7 @@ func (k *keeper) lastWords(f *os.File) {
 
 // above moves an inherited descriptor out of the way of those that children are given.
 func above(fd int, name string) (*os.File, error) {
-	high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, firstOwn)
+	high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, least(name))
 	if err != nil {
 		return nil, fmt.Errorf("descriptor %d (%s): %w", fd, name, err)
 	}

@@ -296,6 +296,44 @@ func TestAnUpgradeThatDoesNotWorkIsTakenBack(t *testing.T) {
 	}
 }
 
+// A worker is run from a program that has proven itself, whose descriptor has another number than the first one's had: fork in package
+// syscall uses numbers behind the highest that the child is given, whatever is open there.
+func TestAWorkerIsStartedFromAProvenUpgrade(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("a worker's memory is locked, which needs root")
+	}
+	k := &keeper{system: true, stages: []Event{{Kind: Reached, Stage: InitRuns, At: time.Second}}}
+	var err error
+	if k.binary, err = copyBinary("/proc/self/exe"); err != nil {
+		t.Fatal(err)
+	}
+	if k.data, err = newMemory("write cache"); err != nil {
+		t.Fatal(err)
+	}
+	if k.table, err = newMemory("write cache map"); err != nil {
+		t.Fatal(err)
+	}
+	for turn := range 3 {
+		k.state = nil
+		if got := k.work(); got != "signal: killed" {
+			t.Fatalf("worker %d: %s", turn, got)
+		}
+		path := filepath.Join(t.TempDir(), "upgrade")
+		if err := copyFile(path, "/proc/self/exe"); err != nil {
+			t.Fatal(err)
+		}
+		k.upgrade(path)
+		if k.proven == nil {
+			t.Fatal("no upgrade")
+		}
+		k.keepUpgrade()
+	}
+	_ = os.Remove(omitFile)
+	if err := errors.Join(k.binary.Close(), k.data.Close(), k.table.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
 // A keeper that takes nothing, because its console takes nothing, costs the worker lines and no time: who speaks may hold what
 // the disk needs.
 func TestALineThatNobodyTakesIsNotWaitedFor(t *testing.T) {

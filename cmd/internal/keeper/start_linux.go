@@ -90,11 +90,16 @@ func startFlushing(program *os.File, files ...*os.File) (pid int, err error) {
 	for _, f := range files {
 		fds = append(fds, f.Fd()) // of none: one that the process does not get
 	}
-	return syscall.ForkExec(fmt.Sprintf("/proc/self/fd/%d", program.Fd()), []string{keeperName, Command, RoleKeeper}, &syscall.ProcAttr{
+	path := fmt.Sprintf("/proc/self/fd/%d", program.Fd())
+	pid, err = syscall.ForkExec(path, []string{keeperName, Command, RoleKeeper}, &syscall.ProcAttr{
 		Dir: "/", Env: environment(), Files: fds,
 		// Not killed with the caller, not in its session; in a mount namespace of its own from its first instruction.
 		Sys: &syscall.SysProcAttr{Setsid: true, Cloneflags: unix.CLONE_NEWNS},
 	})
+	if err != nil {
+		return 0, fmt.Errorf("run %s: %w", path, err)
+	}
+	return pid, nil
 }
 
 // The magic numbers of file systems in memory (statfs(2)).
@@ -118,8 +123,7 @@ func holdBinary(path string) (*os.File, error) {
 	return above(fd, binaryName)
 }
 
-// copyBinary copies a program into memory that lasts as long as a descriptor of it. The number of the descriptor is above
-// all that a child is given, so that it still means the binary between fork and exec.
+// copyBinary copies a program into memory that lasts as long as a descriptor of it.
 func copyBinary(path string) (*os.File, error) {
 	from, err := os.Open(path)
 	if err != nil {
@@ -136,9 +140,22 @@ func copyBinary(path string) (*os.File, error) {
 	return to, nil
 }
 
-// firstOwn is the least descriptor number of what a child is run from. From 64 on the kernel needs a larger table of descriptors, for
-// which a process with several threads waits until all processors have let go of the old one: 10 ms.
-const firstOwn = 32
+// The least numbers of descriptors that stay open: of what children are given, and of programs. In a child the fork of package syscall
+// uses some numbers behind the highest one that it is given, whatever is open there; a program must still mean itself between fork and
+// exec. All are below 64: with that number the kernel needs a larger table, for which a process with several threads waits until all
+// processors have let go of the old one, 10 ms.
+const (
+	firstGiven   = 32
+	firstProgram = 48
+)
+
+// least is the least number of a descriptor that stays open.
+func least(name string) int {
+	if name == binaryName {
+		return firstProgram
+	}
+	return firstGiven
+}
 
 func newMemfd(name string) (*os.File, error) {
 	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
@@ -146,7 +163,7 @@ func newMemfd(name string) (*os.File, error) {
 		return nil, fmt.Errorf("make memory: %w", err)
 	}
 	defer unix.Close(fd)
-	high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, firstOwn)
+	high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, least(name))
 	if err != nil {
 		return nil, fmt.Errorf("make memory: %w", err)
 	}
