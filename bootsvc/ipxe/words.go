@@ -78,7 +78,8 @@ func suffix(line string, mac bootsvc.MAC) string {
 // added is what every boot loader adds to a command line: the card that PXE used, and inMemory.
 func added(line string, mac bootsvc.MAC) []string {
 	words := []string{"BOOTIF=01-" + mac.Hyphens()}
-	if !slices.ContainsFunc(strings.Fields(line), func(w string) bool { return strings.HasPrefix(w, "root=") || strings.HasPrefix(w, "rootfstype=") }) {
+	given, _ := kernelWords(line) // looked at by CheckCommandLine
+	if !slices.ContainsFunc(given, func(w string) bool { return strings.HasPrefix(w, "root=") || strings.HasPrefix(w, "rootfstype=") }) {
 		words = append(words, inMemory)
 	}
 	return words
@@ -92,7 +93,8 @@ const inMemory = "rootfstype=auto"
 // the programs): a shell on the console needs the driver of a keyboard, an overlay its file system; ip= can name another card, by a
 // name that depends on which others have a driver.
 func needsAll(line string) bool {
-	return slices.ContainsFunc(strings.Fields(line), func(word string) bool {
+	words, _ := kernelWords(line) // looked at by CheckCommandLine
+	return slices.ContainsFunc(words, func(word string) bool {
 		address, ok := strings.CutPrefix(word, "ip=")
 		fields := strings.Split(address, ":") // client, server, gateway, mask, host name, device
 		return word == "spate.shell=1" || word == "spate.root=overlay" || ok && len(fields) > 5 && fields[5] != ""

@@ -117,6 +117,7 @@ func TestTheInitramfsIsFreedWhenTheSystemRuns(t *testing.T) {
 	if _, err := os.Stat(program); err != nil {
 		t.Fatalf("the system does not run yet: %v", err)
 	}
+	told := time.Now()
 	if err := k.Tell(SystemRuns, time.Second); err != nil {
 		t.Fatal(err)
 	}
@@ -125,5 +126,8 @@ func TestTheInitramfsIsFreedWhenTheSystemRuns(t *testing.T) {
 	}
 	if _, err := deleted.Read(make([]byte, 4096)); err != nil {
 		t.Errorf("nothing is deleted: %v", err)
+	}
+	if after := time.Since(told); after < emptyAfter {
+		t.Errorf("deleted %v after the begin of the system", after)
 	}
 }

@@ -118,11 +118,8 @@ func (m *machine) start() error {
 		}
 		c.DeviceKey = key
 	}
-	loaded := sinceStart() // before the keeper is made, which takes a part of a second on a slow machine
-	initramfs, err := os.Open("/")
-	if err != nil {
-		return err
-	}
+	loaded := sinceStart()       // before the keeper is made, which takes a part of a second on a slow machine
+	initramfs, _ := os.Open("/") // without it nobody frees its memory, no more
 	defer initramfs.Close()
 	m.children.Lock()
 	k, err := keeper.Start(c, initramfs)

@@ -54,6 +54,49 @@ func TestAFileSystemIsKnownByItsSuperblock(t *testing.T) {
 	}
 }
 
+// counted notes how far a device was read, and how often.
+type counted struct {
+	io.ReaderAt
+	reads int
+	end   int64
+}
+
+func (c *counted) ReadAt(p []byte, at int64) (int, error) {
+	c.reads++
+	c.end = max(c.end, at+int64(len(p)))
+	return c.ReaderAt.ReadAt(p, at)
+}
+
+// Of most roots one page is read; of what lies behind it, and of partition tables, all in one more read.
+func TestAPageOfTheDiskSaysWhatItHolds(t *testing.T) {
+	for name, c := range map[string]struct {
+		device io.ReaderAt
+		reads  int
+		end    int64
+	}{
+		"ext4":       {image(1<<20, map[int]string{0x438: "\x53\xef"}), 1, pageBytes},
+		"btrfs":      {image(1<<20, map[int]string{0x10040: "_BHRfS_M"}), 2, headBytes},
+		"nothing":    {image(1<<20, nil), 2, headBytes},
+		"one page":   {image(pageBytes, nil), 2 + 1, headBytes}, // and one for what is not there
+		"partitions": {bytes.NewReader(append(gptImage(), make([]byte, 1<<20)...)), 2, headBytes},
+	} {
+		d := &counted{ReaderAt: c.device}
+		h, err := newHead(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := probe(h); err != nil {
+			t.Error(err)
+		}
+		if _, err := partitions(h); err != nil {
+			t.Error(err)
+		}
+		if d.reads != c.reads || d.end != c.end {
+			t.Errorf("%s: %d reads to %d", name, d.reads, d.end)
+		}
+	}
+}
+
 // gptImage is a disk with partitions 1 and 3.
 func gptImage() []byte {
 	b := make([]byte, 2048)

@@ -32,7 +32,7 @@ var layouts = []struct {
 	{name: "xfs", magicAt: 0, magic: "XFSB", labelAt: 108, labelLen: 12, uuidAt: 32},
 	{name: "erofs", magicAt: 0x400, magic: "\xe2\xe1\xf5\xe0", labelAt: 0x440, labelLen: 16, uuidAt: 0x430, readOnly: true},
 	{name: "squashfs", magicAt: 0, magic: "hsqs", readOnly: true, noUUID: true},
-	{name: "btrfs", magicAt: 0x10040, magic: "_BHRfS_M", labelAt: 0x1012b, labelLen: 256, uuidAt: 0x10020}, // last: behind the head
+	{name: "btrfs", magicAt: 0x10040, magic: "_BHRfS_M", labelAt: 0x1012b, labelLen: 256, uuidAt: 0x10020}, // last: behind the first page
 }
 
 // probe finds out what file system a device holds. The error of reading is that of the device.
@@ -89,6 +89,7 @@ const (
 type head struct {
 	device io.ReaderAt
 	bytes  []byte
+	whole  bool // all of headBytes were read, or asked for
 }
 
 func newHead(device io.ReaderAt) (*head, error) {
@@ -110,10 +111,11 @@ func (h *head) read(size int) error {
 // ReadAt reads what is in the head from there.
 func (h *head) ReadAt(p []byte, at int64) (int, error) {
 	end := at + int64(len(p))
-	if len(h.bytes) == pageBytes && end > pageBytes && end <= headBytes {
+	if end > int64(len(h.bytes)) && end <= headBytes && !h.whole {
 		if err := h.read(headBytes); err != nil {
 			return 0, err
 		}
+		h.whole = true
 	}
 	if at >= 0 && end <= int64(len(h.bytes)) {
 		return copy(p, h.bytes[at:]), nil

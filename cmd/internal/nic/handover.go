@@ -161,7 +161,7 @@ var foreign = []string{
 // brings, and the configuration from which netplan starts it.
 var networkdSigns = []string{
 	"etc/systemd/system/dbus-org.freedesktop.network1.service", "etc/systemd/system/multi-user.target.wants/systemd-networkd.service",
-	"etc/netplan", "usr/lib/systemd/system/multi-user.target.wants/systemd-networkd.service",
+	"etc/netplan", "usr/lib/systemd/system/multi-user.target.wants/systemd-networkd.service", "lib/systemd/system/multi-user.target.wants/systemd-networkd.service",
 }
 
 // networkdRuns tells whether the system in root will start networkd, or may. The folders of its files are read for nothing where it does
