@@ -157,22 +157,16 @@ var foreign = []string{
 	"80-vm-vt.network", "80-wifi-adhoc.network",
 }
 
-// networkdSigns are what shows that networkd is started with the system: the links of "systemctl enable", those that a distribution
-// brings, and the configuration from which netplan starts it.
-var networkdSigns = []string{
-	"etc/systemd/system/dbus-org.freedesktop.network1.service", "etc/systemd/system/multi-user.target.wants/systemd-networkd.service",
-	"etc/netplan", "usr/lib/systemd/system/multi-user.target.wants/systemd-networkd.service", "lib/systemd/system/multi-user.target.wants/systemd-networkd.service",
-}
-
-// networkdRuns tells whether the system in root will start networkd, or may. The folders of its files are read for nothing where it does
-// not: 50 ms of the boot of an emulated machine at 100 Mbit/s.
+// networkdRuns tells whether the system in root starts networkd, or may: somebody has enabled it ("systemctl enable" makes this link),
+// netplan starts it, or its distribution does as at each first boot (machine-id(5)). A system that does so in another way has its address
+// put back after a pause (Link.Run). It looks in few folders: those of networkd's files were read for nothing where it does not run, and
+// each folder is 5 ms of the boot of an emulated machine at 100 Mbit/s.
 func networkdRuns(root string) bool {
-	for _, name := range networkdSigns {
+	for _, name := range []string{"etc/systemd/system/dbus-org.freedesktop.network1.service", "etc/netplan"} {
 		if _, err := os.Lstat(filepath.Join(root, name)); err == nil {
 			return true
 		}
 	}
-	// At the first boot of a system its services are enabled as its distribution wants it (machine-id(5)).
 	id, err := os.ReadFile(filepath.Join(root, "etc/machine-id"))
 	return err != nil || strings.TrimSpace(string(id)) == "uninitialized"
 }
