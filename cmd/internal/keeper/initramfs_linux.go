@@ -43,7 +43,7 @@ func emptyBelow(dir int, device uint64) {
 			continue
 		}
 		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-			_ = unix.Unlinkat(dir, name, 0)
+			_ = unix.Unlinkat(dir, name, 0) // costs memory if it stays
 			continue
 		}
 		// A folder in which something is mounted has the number of that file system, and was left alone above.
@@ -51,6 +51,6 @@ func emptyBelow(dir int, device uint64) {
 			emptyBelow(sub, device)
 			unix.Close(sub)
 		}
-		_ = unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
+		_ = unix.Unlinkat(dir, name, unix.AT_REMOVEDIR) // the same; one in which something is mounted stays
 	}
 }

@@ -135,13 +135,13 @@ func parseAddress(b []byte) (a ifAddr, wanted bool, err error) {
 		return a, false, errShort
 	}
 	family, bits, flags, scope := b[0], int(b[1]), b[2], b[3]
-	var local, far netip.Addr
+	var local, far netip.Addr // not valid where the kernel says none, or one of another length
 	err = attributes(b[unix.SizeofIfAddrmsg:], func(d *netlink.AttributeDecoder) {
 		switch d.Type() {
 		case unix.IFA_LOCAL:
-			local, _ = netip.AddrFromSlice(d.Bytes())
+			local, _ = netip.AddrFromSlice(d.Bytes()) // as said above
 		case unix.IFA_ADDRESS:
-			far, _ = netip.AddrFromSlice(d.Bytes())
+			far, _ = netip.AddrFromSlice(d.Bytes()) // the same
 		}
 	})
 	switch {
@@ -166,9 +166,9 @@ func parseRoute(b []byte) (r ifRoute, wanted bool, err error) {
 		case unix.RTA_OIF:
 			r.index = int(d.Uint32())
 		case unix.RTA_DST:
-			to, _ = netip.AddrFromSlice(d.Bytes())
+			to, _ = netip.AddrFromSlice(d.Bytes()) // one of another length is not valid, and no route that is looked for
 		case unix.RTA_GATEWAY:
-			r.via, _ = netip.AddrFromSlice(d.Bytes())
+			r.via, _ = netip.AddrFromSlice(d.Bytes()) // the same
 		}
 	})
 	r.to = netip.PrefixFrom(to, bits)
