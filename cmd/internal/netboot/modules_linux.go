@@ -3,8 +3,10 @@ package netboot
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +20,7 @@ type loader struct {
 	list  *modules.List
 	buses index
 	line  func(string)
+	sys   string // where the kernel shows all devices
 
 	done  map[string]bool // modules that were tried
 	there map[string]bool // devices that were there at the last look, by their paths
@@ -28,7 +31,7 @@ type loader struct {
 
 // newLoader reads the list of the boot image. A boot image without one has everything built into its kernel.
 func newLoader(line func(string)) *loader {
-	l := &loader{list: &modules.List{}, line: line, done: map[string]bool{}, seen: map[string]bool{}, told: map[string]bool{}, begin: sinceStart()}
+	l := &loader{list: &modules.List{}, line: line, sys: "/sys", done: map[string]bool{}, seen: map[string]bool{}, told: map[string]bool{}, begin: sinceStart()}
 	list, err := readList()
 	switch {
 	case errors.Is(err, os.ErrNotExist):
@@ -102,24 +105,21 @@ func insert(s modules.Step) error {
 	return err
 }
 
-// devices loads what the machine's devices ask for, until there are no new ones. A machine has hundreds of devices, and most have
-// nothing to say: each is read once, while it is there.
-func (l *loader) devices() {
+// devices loads what the machine's devices ask for, until there are no new ones, or, where the first buses have been looked at, enough
+// says that there is no need of the others. A machine has hundreds of devices, and most have nothing to say: each is read once, while it
+// is there.
+func (l *loader) devices(enough func() bool) {
 	for range mostRounds {
 		there, fresh := map[string]bool{}, false
-		for _, bus := range names(busFolder) {
-			for _, device := range names(busFolder + "/" + bus + "/devices") {
-				path := busFolder + "/" + bus + "/devices/" + device
-				there[path] = true
-				if l.there[path] {
-					continue
-				}
-				alias := attribute(path, "modalias")
-				if alias == "" || l.seen[alias] {
-					continue
-				}
-				l.seen[alias], fresh = true, true
-				l.load(l.buses.match(alias)...)
+		for _, bus := range firstBuses {
+			fresh = l.bus(bus, there) || fresh
+		}
+		if enough() {
+			return
+		}
+		for _, bus := range names(l.sys + "/bus") {
+			if !slices.Contains(firstBuses, bus) {
+				fresh = l.bus(bus, there) || fresh
 			}
 		}
 		l.there = there
@@ -129,8 +129,35 @@ func (l *loader) devices() {
 	}
 }
 
-// busFolder is where the kernel shows all devices.
-const busFolder = "/sys/bus"
+// firstBuses are where nearly all network cards are, and a virtual machine's random numbers. Behind the others are a hundred devices more,
+// 30 ms of the boot of an emulated machine, whose drivers the system loads anyway.
+var firstBuses = []string{"pci", "virtio"}
+
+// bus loads what the devices of a bus ask for that were not there at the last look, and notes which are there now. It tells whether
+// any was new.
+func (l *loader) bus(name string, there map[string]bool) (fresh bool) {
+	folder := l.sys + "/bus/" + name + "/devices"
+	for _, device := range names(folder) {
+		path := folder + "/" + device
+		there[path] = true
+		if l.there[path] {
+			continue
+		}
+		alias := attribute(path, "modalias")
+		if alias == "" || l.seen[alias] {
+			continue
+		}
+		l.seen[alias], fresh = true, true
+		l.load(l.buses.match(alias)...)
+	}
+	return fresh
+}
+
+// hasCard tells whether the network card with this address is there, with its driver.
+func (l *loader) hasCard(mac net.HardwareAddr) bool {
+	folder := l.sys + "/class/net"
+	return mac != nil && slices.ContainsFunc(names(folder), func(card string) bool { return attribute(folder+"/"+card, "address") == mac.String() })
+}
 
 // names are the names of what is in a folder; none when it cannot be read. It and attribute go to the kernel without package os, which
 // asks twice as many questions: there are hundreds of devices, and an emulated machine takes 0.1 s for their files.
@@ -155,7 +182,7 @@ func (l *loader) orphans() {
 	if sinceStart()-l.begin < driverPatience {
 		return
 	}
-	found, _ := filepath.Glob("/sys/bus/pci/devices/*") // the pattern is right
+	found, _ := filepath.Glob(l.sys + "/bus/pci/devices/*") // the pattern is right
 	for _, dir := range found {
 		if l.told[dir] || !strings.HasPrefix(attribute(dir, "class"), "0x02") {
 			continue
