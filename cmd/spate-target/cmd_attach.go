@@ -11,20 +11,21 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/spate-project/spate/cmd/internal/agent"
 	"github.com/spate-project/spate/cmd/internal/blockdev"
 )
 
-func newAttach() *cobra.Command {
+func newAttach() *command {
 	var login agent.Login
 	var socket, device, cache string
-	c := &cobra.Command{
-		Use:   "attach --nbd-socket PATH|--nbd-device DEVICE --server HOST --farm-key KEY [--vdisk NAME]",
-		Short: "Attach a vDisk as an NBD disk on a unix socket, or as a block device",
-		Long: `Logs in, waits for a server if there is none, and shows the vDisk over NBD on a
+	return &command{
+		name:  "attach",
+		use:   "--nbd-socket PATH|--nbd-device DEVICE --server HOST --farm-key KEY [--vdisk NAME]",
+		short: "Attach a vDisk as an NBD disk on a unix socket, or as a block device",
+		long: `Logs in, waits for a server if there is none, and shows the vDisk over NBD on a
 unix socket, for QEMU, nbdcopy, nbdfuse and others, or as a block device of the
 kernel (which needs root, and the module nbd). It runs until it is interrupted,
 and says in one line each what happens to it. Unmount a block device before you
@@ -34,20 +35,20 @@ Writes go into memory and are gone afterwards; every target sees the vDisk as it
 was sealed. When the write cache is full, writes wait, and that is said.
 
 Exit status: 0 ended by a signal, 1 it could not be attached or failed.`,
-		Example: `  spate-target attach --server 192.0.2.11 --server 192.0.2.12 --farm-key spate1… \
+		example: `  spate-target attach --server 192.0.2.11 --server 192.0.2.12 --farm-key spate1… \
       --vdisk debian12 --nbd-socket /run/spate/debian12.nbd --write-cache ram:2G
   spate-target attach --server 192.0.2.11 --farm-key spate1… --vdisk debian12 --nbd-device auto
   qemu-system-x86_64 -drive file=nbd:unix:/run/spate/debian12.nbd,if=virtio,format=raw …`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return attach(cmd.Context(), cmd.OutOrStdout(), login, socket, device, cache)
+		flags: func(f *pflag.FlagSet) {
+			login.Register(f)
+			f.StringVar(&socket, "nbd-socket", "", "`PATH` of the unix socket")
+			f.StringVar(&device, "nbd-device", "", "`DEVICE` of the kernel's NBD driver, /dev/nbd0 or auto for any that is free")
+			f.StringVar(&cache, "write-cache", "ram:1G", "`WHERE` writes go: ram:SIZE, or none for a read-only disk")
+		},
+		run: func(ctx context.Context, s streams, _ []string) error {
+			return attach(ctx, s.out, login, socket, device, cache)
 		},
 	}
-	login.Register(c.Flags())
-	c.Flags().StringVar(&socket, "nbd-socket", "", "`PATH` of the unix socket")
-	c.Flags().StringVar(&device, "nbd-device", "", "`DEVICE` of the kernel's NBD driver, /dev/nbd0 or auto for any that is free")
-	c.Flags().StringVar(&cache, "write-cache", "ram:1G", "`WHERE` writes go: ram:SIZE, or none for a read-only disk")
-	return c
 }
 
 // parseCache reads ram:SIZE or none; 0 stands for none.

@@ -7,19 +7,20 @@ import (
 	"io"
 	"time"
 
-	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/spate-project/spate/cmd/internal/agent"
 	"github.com/spate-project/spate/cmd/internal/remote"
 )
 
-func newRead() *cobra.Command {
+func newRead() *command {
 	var login agent.Login
 	var o readOptions
-	c := &cobra.Command{
-		Use:   "read --out FILE|--discard --server HOST --farm-key KEY [--vdisk NAME]",
-		Short: "Read a whole vDisk, verified",
-		Long: `Reads the vDisk from its first byte to its last, checks each block against its hash,
+	return &command{
+		name:  "read",
+		use:   "--out FILE|--discard --server HOST --farm-key KEY [--vdisk NAME]",
+		short: "Read a whole vDisk, verified",
+		long: `Reads the vDisk from its first byte to its last, checks each block against its hash,
 and writes exactly its bytes to a file, or throws them away (to measure, or to check that
 a farm can serve every block).
 
@@ -27,20 +28,20 @@ A file keeps holes where the vDisk is zero. It appears whole or not at all: what
 written is removed again when reading fails, and by the next read when it was killed.
 
 Exit status: 0 everything was read and verified, 1 not.`,
-		Example: "  spate-target read --server lab-a --farm-key spate1… --vdisk debian12 --out debian12.raw\n" +
+		example: "  spate-target read --server lab-a --farm-key spate1… --vdisk debian12 --out debian12.raw\n" +
 			"  spate-target read --server lab-a --farm-key spate1… --vdisk debian12@3 --discard",
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		flags: func(f *pflag.FlagSet) {
+			login.Register(f)
+			f.StringVar(&o.out, "out", "", "`FILE` to write")
+			f.BoolVar(&o.discard, "discard", false, "throw the bytes away")
+			f.DurationVar(&o.forever, "repeat-for", 0, "read again and again for this `DURATION`, or for ever with a negative one")
+		},
+		run: func(ctx context.Context, s streams, _ []string) error {
 			login.Program = program()
-			o.messages = cmd.ErrOrStderr()
-			return read(cmd.Context(), cmd.OutOrStdout(), login, o)
+			o.messages = s.messages
+			return read(ctx, s.out, login, o)
 		},
 	}
-	login.Register(c.Flags())
-	c.Flags().StringVar(&o.out, "out", "", "`FILE` to write")
-	c.Flags().BoolVar(&o.discard, "discard", false, "throw the bytes away")
-	c.Flags().DurationVar(&o.forever, "repeat-for", 0, "read again and again for this `DURATION`, or for ever with a negative one")
-	return c
 }
 
 type readOptions struct {

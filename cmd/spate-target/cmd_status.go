@@ -1,13 +1,14 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"time"
 
-	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/spate-project/spate/cmd/internal/agent"
 )
@@ -18,35 +19,35 @@ const (
 	statusNone    exitCode = 3
 )
 
-func newStatus() *cobra.Command {
+func newStatus() *command {
 	var asJSON, watch bool
-	c := &cobra.Command{
-		Use:   "status",
-		Short: "Tell which server serves this machine, and how well",
-		Long: `Shows each vDisk that is attached to this machine: the server that serves it, since
+	return &command{
+		name:  "status",
+		short: "Tell which server serves this machine, and how well",
+		long: `Shows each vDisk that is attached to this machine: the server that serves it, since
 when and why, traffic, retries, latency, the longest pause, the alternates.
 
 Exit status: 0 every attachment is served, 2 one of them waits for a server,
 3 nothing is attached, 1 something went wrong.`,
-		Example: "  spate-target status\n  spate-target status --watch\n  spate-target status --json | jq -r '.[].server'",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		example: "  spate-target status\n  spate-target status --watch\n  spate-target status --json | jq -r '.[].server'",
+		flags: func(f *pflag.FlagSet) {
+			f.BoolVar(&asJSON, "json", false, "print JSON, durations in nanoseconds")
+			f.BoolVar(&watch, "watch", false, "show it again every second")
+		},
+		run: func(ctx context.Context, s streams, _ []string) error {
 			for {
-				code, err := status(cmd.OutOrStdout(), asJSON, watch)
+				code, err := status(s.out, asJSON, watch)
 				if !watch || err != nil {
 					return errors.Join(err, code)
 				}
 				select {
-				case <-cmd.Context().Done():
+				case <-ctx.Done():
 					return nil
 				case <-time.After(time.Second):
 				}
 			}
 		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON, durations in nanoseconds")
-	c.Flags().BoolVar(&watch, "watch", false, "show it again every second")
-	return c
 }
 
 // clear moves the cursor home and clears the screen (ECMA-48).

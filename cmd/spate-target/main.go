@@ -6,11 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
-
-	"github.com/spf13/cobra"
 
 	"github.com/spate-project/spate/cmd/internal/version"
 )
@@ -21,19 +20,22 @@ func main() {
 		os.Exit(code)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	err := newRoot().ExecuteContext(ctx)
+	err := run(ctx, streams{os.Stdout, os.Stderr}, os.Args[1:])
+	stop()
+	os.Exit(end(err, os.Stderr))
+}
+
+// end is the status that the program ends with, and says what err is unless that is a status itself.
+func end(err error, messages io.Writer) int {
 	var code exitCode
 	switch {
 	case err == nil:
+		return 0
 	case errors.As(err, &code):
-		stop()
-		os.Exit(int(code)) // stop has been called
-	default:
-		fmt.Fprintln(os.Stderr, "spate-target:", err)
-		stop()
-		os.Exit(1)
+		return int(code)
 	}
+	fmt.Fprintln(messages, "spate-target:", err)
+	return 1
 }
 
 // exitCode ends the program with a status, without a message.
@@ -41,24 +43,14 @@ type exitCode int
 
 func (e exitCode) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
-func newRoot() *cobra.Command {
-	root := &cobra.Command{
-		Use:   "spate-target",
-		Short: "The target's end of a Spate farm",
-		Long: `spate-target logs in to a farm of stream servers over UDP and reads the blocks of
+// about is what this program is, for those who ask.
+const about = `spate-target logs in to a farm of stream servers over UDP and reads the blocks of
 its vDisk as they are needed. Any server that holds an identical replica can serve
 it; when one stops or dies, it goes on with another.
 
 In a boot image (spate bootimage build) it is /init: it brings a machine from its
 kernel to the system on its vDisk, and stays to serve that disk. It reads what it
-needs from the kernel command line, which the farm's boot script writes.`,
-		Version:       version.String(),
-		SilenceErrors: true,
-		SilenceUsage:  true,
-	}
-	root.AddCommand(newAttach(), newRead(), newStatus(), newUpgrade())
-	return root
-}
+needs from the kernel command line, which the farm's boot script writes.`
 
 // program is how this program names itself to servers.
 func program() string { return "spate-target " + version.String() }

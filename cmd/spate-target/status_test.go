@@ -1,9 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net/netip"
 	"path/filepath"
 	"strings"
@@ -23,18 +23,11 @@ const patience = 30 * time.Second
 // runStatus runs `spate-target status` and returns what it printed and its exit code.
 func runStatus(t *testing.T) (text string, code int) {
 	t.Helper()
-	var out bytes.Buffer
-	root := newRoot()
-	root.SetArgs([]string{"status"})
-	root.SetOut(&out)
-	var exit exitCode
-	switch err := root.Execute(); {
-	case errors.As(err, &exit):
-		code = int(exit)
-	case err != nil:
-		t.Fatal(err)
+	text, said, code := runLine(t, "status")
+	if said != "" {
+		t.Fatal(said)
 	}
-	return out.String(), code
+	return text, code
 }
 
 // awaitStatus runs status until it ends with this code.
@@ -107,12 +100,8 @@ func TestStatusEndsWithWhatItFound(t *testing.T) {
 	}
 	server := conns[0].LocalAddr()
 	detach := inBackground(t, func(ctx context.Context) error {
-		var out bytes.Buffer
-		root := newRoot()
-		root.SetOut(&out)
-		root.SetArgs([]string{"attach", "--nbd-socket", filepath.Join(t.TempDir(), "s"), "--server", server.String(),
+		return run(ctx, streams{io.Discard, io.Discard}, []string{"attach", "--nbd-socket", filepath.Join(t.TempDir(), "s"), "--server", server.String(),
 			"--farm-key", farm.Public().String(), "--vdisk", "debian12@3", "--mac", "02:00:00:00:00:01"})
-		return root.ExecuteContext(ctx)
 	})
 	if text := awaitStatus(t, 2); !strings.HasPrefix(text, "server     none   ") || !strings.Contains(text, "debian12@3   not seen yet") {
 		t.Errorf("while there is no server:\n%s", text)
