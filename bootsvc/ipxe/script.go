@@ -14,7 +14,13 @@ const (
 	about = "?arch=${buildarch}&platform=${platform}&uuid=${uuid}"
 	// again names the choice that somebody made before nobody answered.
 	again = "&choice="
+	// waited is set once the machine has waited for a server or a person: its lease may have run out since, and is not given on.
+	waited = "set spate-waited 1 ||"
 )
+
+// leased are the options of DHCP that a kernel gets with iPXE's lease (RFC 2132, 3397, 3442): network mask, routers, name servers, host
+// and domain name, MTU, times, domains to search, routes. The server comes last, so that the reader sees whether anything was cut off.
+var leased = []int{1, 3, 6, 12, 15, 26, 51, 58, 59, 119, 121, 54}
 
 // script is an iPXE script that is being written. Every line ends in a way that iPXE takes for success, or in ||, since a script
 // ends at the first line that fails.
@@ -67,6 +73,7 @@ func (s *script) refusal() {
 
 // ask asks the servers for the script again; the first one that answers replaces this script.
 func (s *script) ask(query string) {
+	s.line(waited)
 	for _, server := range s.plan.servers {
 		s.line("chain --replace --autofree --timeout %d %s%s%s%s ||", fetchTimeout.Milliseconds(), url(server), bootsvc.FolderScript, s.mac.Hyphens(), query)
 	}
@@ -74,6 +81,7 @@ func (s *script) ask(query string) {
 
 func (s *script) menu() {
 	p := &s.plan
+	s.line(waited)
 	s.line("menu Spate: %s", p.title)
 	for i, c := range p.choices {
 		s.line("item%s %s %s", key(i), target(i), c.title)
@@ -135,6 +143,7 @@ func (s *script) boot(i int) {
 	}
 	s.line("set spate-round:int32 1")
 	s.line(":%s-round", t)
+	s.lease()
 	for n, server := range s.plan.servers {
 		s.line("echo Spate: %s from server %s (%s)", c.label, plain(server.Name), server.Addr)
 		s.line("imgfree ||")
@@ -143,8 +152,8 @@ func (s *script) boot(i int) {
 		if card {
 			image += "&card=${spate-card}"
 		}
-		s.line("kernel --name %s --timeout %d %s%s%s %s || goto %s-next%d", kernelName, fetchTimeout.Milliseconds(), base, bootsvc.Kernel, query,
-			strings.TrimLeft(c.line+suffix(c.line, s.mac), " "), t, n)
+		s.line("kernel --name %s --timeout %d %s%s%s %s ${spate-lease} || goto %s-next%d", kernelName, fetchTimeout.Milliseconds(), base,
+			bootsvc.Kernel, query, strings.TrimLeft(c.line+suffix(c.line, s.mac), " "), t, n)
 		s.line("initrd --name %s --timeout %d %s%s%s || goto %s-next%d", imageName, fetchTimeout.Milliseconds(), base, bootsvc.Image, image, t, n)
 		s.line("boot %s ||", kernelName)
 		s.line(":%s-next%d", t, n)
@@ -154,6 +163,7 @@ func (s *script) boot(i int) {
 	s.line("sleep %.0f ||", roundPause.Seconds())
 	s.line("iseq ${spate-round} %d && goto %s-ask ||", rounds, t)
 	s.line("inc spate-round")
+	s.line(waited)
 	s.line("goto %s-round", t)
 	s.line(":%s-ask", t)
 	s.ask(about + again + c.label)
@@ -167,6 +177,18 @@ func (s *script) card() {
 	s.line("iseq ${netX/mac:hexhyp} %s && set spate-card ${netX/busid:hexhyp} ||", s.mac.Hyphens())
 }
 
+// lease notes the lease of the card that the machine boots with, for the kernel's command line: so that the machine need not ask for an
+// address before its disk (package nic of the programs). One that iPXE was given otherwise has no lease time, and is not taken there.
+func (s *script) lease() {
+	var options strings.Builder
+	for _, code := range leased {
+		fmt.Fprintf(&options, ",%d:${netX/%d:hexraw}", code, code)
+	}
+	s.line("clear spate-lease ||")
+	s.line("iseq ${netX/mac:hexhyp} %s && set spate-lease spate.lease=${netX/ip}%s ||", s.mac.Hyphens(), options.String())
+	s.line("isset ${spate-waited} && clear spate-lease ||")
+}
+
 // AnyScript is boot.ipxe: it asks the servers of the farm for the script of the machine that runs it.
 func AnyScript(f bootsvc.Farm) []byte {
 	s := &script{}
@@ -178,6 +200,7 @@ func AnyScript(f bootsvc.Farm) []byte {
 		s.line("chain --replace --autofree --timeout %d %s%s${netX/mac:hexhyp}%s ||", fetchTimeout.Milliseconds(), url(server), bootsvc.FolderScript, about)
 	}
 	s.line("echo Spate: no server of farm %s answers; trying again", plain(f.Name))
+	s.line(waited)
 	s.line("sleep %.0f ||", roundPause.Seconds())
 	s.line("goto start")
 	return []byte(s.String())

@@ -100,6 +100,47 @@ func FuzzParseStatic(f *testing.F) {
 	})
 }
 
+func TestTheBootLoadersLeaseIsReadWholeOrNotAtAll(t *testing.T) {
+	const least = "spate.lease=192.0.2.50,1:ffffff80,51:00000e10,54:c0000201"
+	whole := strings.Replace(least, ",51", ",3:c0000209,6:c0000202c0000203,12:626f78,15:6c6162,26:0578,51", 1)
+	want := Lease{Address: netip.MustParsePrefix("192.0.2.50/25"), Server: netip.MustParseAddr("192.0.2.1"), Valid: time.Hour, Renew: 30 * time.Minute,
+		Rebind: 52*time.Minute + 30*time.Second, Unconfirmed: true}
+	for _, line := range []string{least, "spate.lease= quiet " + least + " ro", strings.Replace(least, ",51", ",3:,6:,119:,51", 1)} {
+		if got := ParseLease(line); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v, want %+v", line, got, want)
+		}
+	}
+	want.Router, want.DNS = netip.MustParseAddr("192.0.2.9"), []netip.Addr{netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.3")}
+	want.Hostname, want.Domain, want.MTU = "box", "lab", 1400
+	if got := ParseLease(whole); !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	for n := range whole { // a command line that was cut
+		if got := ParseLease(whole[:n]); got.Address.IsValid() {
+			t.Errorf("%s: %+v", whole[:n], got)
+		}
+	}
+	for _, line := range []string{
+		"", "spate.lease=,1:ffffff00,51:00000e10,54:c0000201", "spate.lease=fe80::1,1:ffffff00,51:00000e10,54:c0000201", "spate.lease=224.0.0.1,1:ffffff00,51:00000e10,54:c0000201",
+		"spate.lease=192.0.2.50,51:00000e10,54:c0000201", "spate.lease=192.0.2.50,1:ffffff00,54:c0000201", "spate.lease=192.0.2.50,1:ff00ff00,51:00000e10,54:c0000201",
+		"spate.lease=192.0.2.50,1:ffffff00,51:00000e10", "spate.lease=192.0.2.50,1:ffffff00,51:0xe10,54:c0000201", least + " spate.lease=",
+	} {
+		if got := ParseLease(line); got.Address.IsValid() {
+			t.Errorf("%s: %+v", line, got)
+		}
+	}
+}
+
+func FuzzParseLease(f *testing.F) {
+	f.Add("192.0.2.50,1:ffffff80,3:c0000209,51:00000e10,121:180a00000a010203,54:c0000201")
+	f.Fuzz(func(t *testing.T, value string) {
+		l := parseLease(value)
+		if l.Address.IsValid() && (!l.Address.Addr().Is4() || l.Address.Bits() < 1 || !l.Server.IsValid() || !l.Unconfirmed || l.Valid < 0 || strings.ContainsAny(l.Hostname+l.Domain, " \n'\"$`;")) {
+			t.Errorf("%+v", l)
+		}
+	})
+}
+
 // The kernel's state goes through these steps; each says what the keeper does about it.
 func TestTheKeeperRepairsWhatNobodyElseDoes(t *testing.T) {
 	lease := Lease{Index: 2, Name: "eth0", MAC: "52:54:00:00:00:0a", Address: netip.MustParsePrefix("192.0.2.50/24"), Router: netip.MustParseAddr("192.0.2.1")}

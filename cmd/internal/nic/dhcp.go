@@ -80,9 +80,13 @@ func (c *client) enter(p phase, now time.Duration) {
 // rest waits for T1.
 func (c *client) rest(now time.Duration) {
 	c.phase, c.sent, c.began, c.offer, c.expired = bound, 0, now, nil, false
-	c.next = c.lease.Since + c.lease.Renew
-	if c.lease.Valid == 0 {
+	switch {
+	case c.lease.Unconfirmed: // not all machines of a fleet at once
+		c.next = now + confirmAfter + confirmAfter*time.Duration(c.chance()%256)/256
+	case c.lease.Valid == 0:
 		c.next = now + 365*24*time.Hour
+	default:
+		c.next = c.lease.Since + c.lease.Renew
 	}
 }
 
@@ -203,8 +207,9 @@ func (c *client) patience() time.Duration { return min(max(c.said-c.silence, say
 // wait is the time until the message just sent is repeated.
 func (c *client) wait(now time.Duration) time.Duration {
 	l := c.lease
-	switch c.phase {
-	case renewing, rebinding:
+	switch {
+	case l.Unconfirmed && c.sent <= requests: // as soon as an offer is asked for again
+	case c.phase == renewing, c.phase == rebinding:
 		end := l.expires()
 		if c.phase == renewing {
 			end = l.Since + l.Rebind

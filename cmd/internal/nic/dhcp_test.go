@@ -143,6 +143,39 @@ func TestALeaseIsRenewedByItsServerThenByAnyThenKept(t *testing.T) {
 	}
 }
 
+// The boot loader's lease is used at once, and its server is asked soon and several times; then it is a lease like any other.
+func TestTheBootLoadersLeaseIsConfirmedSoon(t *testing.T) {
+	l := ParseLease("quiet spate.lease=192.0.2.50,1:ffffff00,51:00000e10,54:c0000201")
+	start := func() *play {
+		p := newPlay(t)
+		p.adopt(l, 0)
+		return p
+	}
+	p := start()
+	if p.listening() || p.next < confirmAfter || p.next > 2*confirmAfter {
+		t.Errorf("in phase %d until %v", p.phase, p.next)
+	}
+	for range requests {
+		r := p.sends(dhcpv4.MessageTypeRequest)
+		if r.To.String() != "192.0.2.1" || !r.ClientIPAddr.Equal(net.IPv4(192, 0, 2, 50)) {
+			t.Errorf("asks %v by %v", r.To, r)
+		}
+	}
+	if p.now > time.Minute {
+		t.Errorf("asked %d times within %v", requests, p.now)
+	}
+	r := p.sends(dhcpv4.MessageTypeRequest)
+	if o := p.step(reply(r.DHCPv4, dhcpv4.MessageTypeAck, first, net.IPv4(192, 0, 2, 50))); o.got == nil || o.got.Unconfirmed || p.next != p.lease.Since+30*time.Minute {
+		t.Errorf("%+v until %v", o.got, p.next)
+	}
+	p = start()
+	r = p.sends(dhcpv4.MessageTypeRequest)
+	o := p.step(reply(r.DHCPv4, dhcpv4.MessageTypeNak, first, net.IPv4zero))
+	if o.send == nil || o.send.MessageType() != dhcpv4.MessageTypeDiscover || !p.lease.Address.IsValid() {
+		t.Errorf("refused, sends %v and keeps %v", o.send, p.lease.Address)
+	}
+}
+
 func TestARefusedAddressIsKeptUntilThereIsAnother(t *testing.T) {
 	p := newPlay(t)
 	p.getLease()

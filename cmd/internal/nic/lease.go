@@ -1,9 +1,11 @@
 package nic
 
 import (
+	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -32,6 +34,8 @@ type Lease struct {
 	Renew  time.Duration `json:"renew,omitempty"`
 	Rebind time.Duration `json:"rebind,omitempty"`
 	Valid  time.Duration `json:"valid,omitempty"`
+	// Unconfirmed says that the boot loader has got the lease, and that the server was not asked since.
+	Unconfirmed bool `json:"unconfirmed,omitempty"`
 }
 
 // Route is a route of DHCP option 121. An invalid Via means directly on the card.
@@ -45,6 +49,9 @@ func (l Lease) String() string {
 	how := "from the kernel command line"
 	if l.Server.IsValid() {
 		how = fmt.Sprintf("from %s (DHCP)", l.Server)
+	}
+	if l.Unconfirmed {
+		how = fmt.Sprintf("from %s (DHCP, of the boot loader)", l.Server)
 	}
 	return fmt.Sprintf("%s %s: %s %s", l.Name, l.MAC, l.Address, how)
 }
@@ -118,6 +125,49 @@ func (l *Lease) times(valid, renew, rebind time.Duration) {
 		renew = min(valid/2, rebind*4/7)
 	}
 	l.Valid, l.Renew, l.Rebind = valid, renew, rebind
+}
+
+// ParseLease finds the lease of the boot loader on a kernel command line, as its script writes it: the address, and in hexadecimal
+// the options of DHCP (RFC 2132) that the server gave with it.
+//
+//	spate.lease=ADDRESS,CODE:HEX,CODE:HEX…
+//
+// It is taken whole or not at all, and then has no address: a kernel cuts a command line that is too long for it.
+func ParseLease(line string) (l Lease) {
+	const name = "spate.lease="
+	for word := range strings.FieldsSeq(line) {
+		if value, ok := strings.CutPrefix(word, name); ok {
+			l = parseLease(value)
+		}
+	}
+	return l
+}
+
+func parseLease(value string) Lease {
+	first, rest, _ := strings.Cut(value, ",")
+	ip, err := netip.ParseAddr(first)
+	if err != nil || !ip.Is4() {
+		return Lease{}
+	}
+	p := &dhcpv4.DHCPv4{YourIPAddr: ip.AsSlice(), Options: dhcpv4.Options{}}
+	for part := range strings.SplitSeq(rest, ",") {
+		number, text, ok := strings.Cut(part, ":")
+		code, err := strconv.ParseUint(number, 10, 8)
+		content, bad := hex.DecodeString(text)
+		if !ok || err != nil || bad != nil {
+			return Lease{}
+		}
+		if len(content) > 0 { // else the server did not give it
+			p.Options[uint8(code)] = content
+		}
+	}
+	// The script ends with the server: with it nothing was cut off.
+	if usable(p) != "" || p.SubnetMask() == nil || p.IPAddressLeaseTime(0) == 0 {
+		return Lease{}
+	}
+	l := fromACK(p, 0)
+	l.Unconfirmed = true
+	return l
 }
 
 // address is a unicast IPv4 address, or an invalid one.

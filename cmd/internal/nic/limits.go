@@ -6,6 +6,8 @@ const (
 	// firstWait and lastWait are the first and the longest time until a question to DHCP servers is repeated; it doubles.
 	firstWait = 500 * time.Millisecond
 	lastWait  = 15 * time.Second
+	// confirmAfter is the least time until the server is asked for the boot loader's lease, which is used until then, and half of the most.
+	confirmAfter = 2 * time.Second
 	// requests is how often one offer is asked for before others are looked for.
 	requests = 4
 	// renewWait is the least time between two requests to renew (RFC 2131 section 4.4.5).

@@ -93,6 +93,11 @@ func (l *Link) try(ctx context.Context, c card, w Want, only bool) (done bool, e
 		return false, err
 	}
 	lease := w.Static.lease()
+	if !lease.Address.IsValid() && w.Card != nil && c.mac == w.Card.String() {
+		lease = w.Lease
+		lease.MAC, lease.Since = c.mac, now()
+		l.newClient(lease)
+	}
 	if !lease.Address.IsValid() {
 		limit := time.Duration(0)
 		if !only {
