@@ -12,5 +12,6 @@
 //	BOOTIF=01-52-54-00-12-34-56   the card that PXE used (the 01 says Ethernet)
 //	root= rootfstype= rootflags= ro rw init=     as the kernel documents them; noatime, unless rootflags names another way
 //
-// Words that it does not know are left alone: they are the kernel's, or the system's.
+// Words that it does not know are left alone: they are the kernel's, the system's, or those about the card's address (ip=, spate.lease=),
+// which package nic reads.
 package bootline

@@ -78,6 +78,27 @@ func TestAMachineBootsByTFTPFromSomebodyElsesDHCP(t *testing.T) {
 	settles(t, m)
 }
 
+// Nor is that server needed any longer than until the script: the machine goes on with the lease that iPXE has got, and keeps it.
+func TestAMachineBootsThoughItsDHCPServerHasDiedBehindTheScript(t *testing.T) {
+	l := vmlab.New(t)
+	link, err := l.Plug()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dhcp, err := l.Network.DHCP(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dhcp.Kill()
+	addFarm(t, l, vmlab.FarmOptions{DHCP: farm.DHCPProxy})
+	m := l.Boot(vmlab.Hardware{})
+	m.WaitLine("Spate: "+vmlab.VDisk, toInitProxy)
+	dhcp.Kill()
+	m.WaitLine("DHCP, of the boot loader", toInit)
+	m.WaitMark("init ", toInit)
+	settles(t, m)
+}
+
 // What is not signed does not run under Secure Boot: a farm that is not set up for it sends iPXE, and the firmware refuses.
 func TestAnUnsignedLoaderIsRefusedUnderSecureBoot(t *testing.T) {
 	l, _ := withFarm(t, vmlab.FarmOptions{SecureBoot: false})

@@ -1,6 +1,6 @@
 // Package nic brings up the network card of a machine whose root file system comes over it, and keeps it up.
 //
-//	Up       finds the card that PXE used, waits for its link, gets an address by DHCP (RFC 2131) or from ip=
+//	Up       finds the card that PXE used, waits for its link, gets an address by DHCP (RFC 2131), from the boot loader or from ip=
 //	Run      renews the lease until the operating system configures the card itself; repairs what takes the network away
 //	Adopt    goes on with the card of an agent that has died: no DHCP again
 //	HandOver tells the network services of the operating system to leave the address alone
@@ -14,6 +14,9 @@
 // it hears them whatever firewall the operating system loads, and takes no port from the operating system's own client. A
 // UDP checksum is not looked at, since on virtual cards it is often not there yet; transaction number and MAC address
 // say whose an answer is.
+//
+// A lease of the boot loader is used at once, and asked for again a few seconds later as if it were to be renewed: the loader
+// speaks with the same client identifier and MAC address, so that to its server nothing has changed.
 //
 // Left out: no ARP probe before an address is used (the server looks for conflicts, and firmware has used it a moment ago);
 // IPv6 is left to the kernel, which takes its address from router advertisements.
