@@ -12,6 +12,9 @@
 // made, so that a menu is not shown to nobody. A machine that may not boot shows the reason, waits 30 seconds and asks again. Only a machine
 // that boots its own disk, or that is not this farm's, goes back to its firmware.
 //
+// It gives the lease of that card to the kernel, with the options that came with it: package nic of the programs goes on with it. Not
+// where the machine has waited for a person or a server (spate-waited), which may have taken longer than the lease lasts.
+//
 // It names the card with which the machine boots when it asks for the boot image, unless the command line allows a shell on the
 // console, or names a card in ip=: package parts is why.
 //
@@ -32,7 +35,7 @@
 //
 // # What iPXE 1.0.0+git-20190125 (Debian 12) has
 //
-// inc, iseq, isset, clear, item --key, choose --timeout, chain --replace --autofree, kernel --timeout and --name, imgfree: all that is used was
+// inc, iseq, isset, clear, item --key, choose --timeout, chain --replace --autofree, kernel --timeout and --name, imgfree, :hexraw: all that is used was
 // seen to work there, under BIOS and UEFI. It writes @ in a URL as %40. --timeout counts from the last progress, so it does
 // not hurry a slow link. A word is what stands between spaces, there are no quotes; a script ends at the first line that
 // fails, hence the || at the ends.

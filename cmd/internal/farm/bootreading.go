@@ -299,7 +299,7 @@ func (r *reading) commandLine(o *object) string {
 	}
 	for one := range strings.FieldsSeq(w.text) {
 		switch name, _, _ := strings.Cut(one, "="); name {
-		case "spate.server", "spate.farm-key", "spate.vdisk", "spate.content", "BOOTIF":
+		case "spate.server", "spate.farm-key", "spate.vdisk", "spate.content", "spate.lease", "BOOTIF":
 			r.complain(w.at, "%s is written by the farm and cannot be in command_line", name)
 		}
 	}

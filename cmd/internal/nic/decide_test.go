@@ -121,7 +121,7 @@ func TestTheBootLoadersLeaseIsReadWholeOrNotAtAll(t *testing.T) {
 		}
 	}
 	for _, line := range []string{
-		"", "spate.lease=,1:ffffff00,51:00000e10,54:c0000201", "spate.lease=fe80::1,1:ffffff00,51:00000e10,54:c0000201", "spate.lease=224.0.0.1,1:ffffff00,51:00000e10,54:c0000201",
+		least + " BOOTIF=01-52-54-00-12-34-56", strings.Replace(least, "00000e10", "ffffffff", 1), "", "spate.lease=,1:ffffff00,51:00000e10,54:c0000201", "spate.lease=fe80::1,1:ffffff00,51:00000e10,54:c0000201", "spate.lease=224.0.0.1,1:ffffff00,51:00000e10,54:c0000201",
 		"spate.lease=192.0.2.50,51:00000e10,54:c0000201", "spate.lease=192.0.2.50,1:ffffff00,54:c0000201", "spate.lease=192.0.2.50,1:ff00ff00,51:00000e10,54:c0000201",
 		"spate.lease=192.0.2.50,1:ffffff00,51:00000e10", "spate.lease=192.0.2.50,1:ffffff00,51:0xe10,54:c0000201", least + " spate.lease=",
 	} {
@@ -135,7 +135,7 @@ func FuzzParseLease(f *testing.F) {
 	f.Add("192.0.2.50,1:ffffff80,3:c0000209,51:00000e10,121:180a00000a010203,54:c0000201")
 	f.Fuzz(func(t *testing.T, value string) {
 		l := parseLease(value)
-		if l.Address.IsValid() && (!l.Address.Addr().Is4() || l.Address.Bits() < 1 || !l.Server.IsValid() || !l.Unconfirmed || l.Valid < 0 || strings.ContainsAny(l.Hostname+l.Domain, " \n'\"$`;")) {
+		if l.Address.IsValid() && (!l.Address.Addr().Is4() || l.Address.Bits() < 1 || !l.Server.IsValid() || !l.Unconfirmed || l.Valid <= 0 || l.Renew <= 0 || l.Renew >= l.Valid || strings.ContainsAny(l.Hostname+l.Domain, " \n'\"$`;")) {
 			t.Errorf("%+v", l)
 		}
 	})

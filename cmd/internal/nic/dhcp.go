@@ -77,7 +77,7 @@ func (c *client) enter(p phase, now time.Duration) {
 	c.phase, c.sent, c.began, c.next = p, 0, now, now
 }
 
-// rest waits for T1.
+// rest waits for T1, or until the server is asked for what the boot loader has got.
 func (c *client) rest(now time.Duration) {
 	c.phase, c.sent, c.began, c.offer, c.expired = bound, 0, now, nil, false
 	switch {
@@ -180,7 +180,7 @@ func (c *client) tick(now time.Duration, o *outcome) {
 		o.say("DHCP server %s offered %s and is silent now; looking for another server", address(c.offer.ServerIdentifier()), c.offer.YourIPAddr)
 		c.enter(selecting, now)
 	}
-	if c.phase == renewing && now >= l.Since+l.Rebind {
+	if c.phase == renewing && (now >= l.Since+l.Rebind || l.Unconfirmed && c.sent >= requests) {
 		c.enter(rebinding, now)
 	}
 	if c.phase == rebinding && now >= l.expires() {
@@ -207,9 +207,10 @@ func (c *client) patience() time.Duration { return min(max(c.said-c.silence, say
 // wait is the time until the message just sent is repeated.
 func (c *client) wait(now time.Duration) time.Duration {
 	l := c.lease
-	switch {
-	case l.Unconfirmed && c.sent <= requests: // as soon as an offer is asked for again
-	case c.phase == renewing, c.phase == rebinding:
+	switch known := c.phase == renewing || c.phase == rebinding; {
+	case known && l.Unconfirmed && c.sent > requests:
+		return renewWait
+	case known && !l.Unconfirmed:
 		end := l.expires()
 		if c.phase == renewing {
 			end = l.Since + l.Rebind

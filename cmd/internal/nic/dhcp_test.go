@@ -164,6 +164,12 @@ func TestTheBootLoadersLeaseIsConfirmedSoon(t *testing.T) {
 	if p.now > time.Minute {
 		t.Errorf("asked %d times within %v", requests, p.now)
 	}
+	// Others may know of it, and are asked as long as it lasts.
+	for last := p.now; p.now < 10*time.Minute; last = p.now {
+		if r := p.sends(dhcpv4.MessageTypeRequest); r.To.IsValid() || p.now-last > renewWait {
+			t.Errorf("%v later asks %v", p.now-last, r.To)
+		}
+	}
 	r := p.sends(dhcpv4.MessageTypeRequest)
 	if o := p.step(reply(r.DHCPv4, dhcpv4.MessageTypeAck, first, net.IPv4(192, 0, 2, 50))); o.got == nil || o.got.Unconfirmed || p.next != p.lease.Since+30*time.Minute {
 		t.Errorf("%+v until %v", o.got, p.next)
@@ -270,6 +276,12 @@ func TestAllThatAServerGivesIsRead(t *testing.T) {
 	if l.Router.IsValid() || len(l.Routes) != 1 || l.Hostname != "" || l.Domain != "" || l.Valid != 0 || l.MTU != 0 {
 		t.Errorf("%+v", l)
 	}
+	// Some servers write for ever as the 68 years that a signed number of seconds has.
+	ack.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionIPAddressLeaseTime, []byte{127, 255, 255, 255}))
+	ack.Options.Del(dhcpv4.OptionRenewTimeValue)
+	if long := fromACK(ack, 5); long.Renew < long.Valid/3 || long.Rebind <= long.Renew || long.Rebind >= long.Valid {
+		t.Errorf("%+v", long)
+	}
 	c := newClient(mac, 0, same)
 	c.adopt(l, 0)
 	if o := c.step(200*24*time.Hour, nil); o.send != nil {
@@ -297,7 +309,7 @@ func FuzzClient(f *testing.F) {
 			at := time.Duration(i) * time.Duration(seconds) * time.Second
 			o := c.step(at, in)
 			if l := o.got; l != nil {
-				if !l.Address.IsValid() || l.Valid < 0 || l.Renew > l.Valid || l.Rebind > l.Valid || strings.ContainsAny(l.Hostname+l.Domain+strings.Join(l.Search, ""), " \n'\"$`;") ||
+				if !l.Address.IsValid() || l.Valid < 0 || l.Renew < 0 || l.Renew > l.Valid || l.Rebind > l.Valid || strings.ContainsAny(l.Hostname+l.Domain+strings.Join(l.Search, ""), " \n'\"$`;") ||
 					len(l.DNS) > mostServers || len(l.Routes) > mostRoutes {
 					t.Errorf("%+v", *l)
 				}

@@ -2,7 +2,7 @@
 //
 //	Up       finds the card that PXE used, waits for its link, gets an address by DHCP (RFC 2131), from the boot loader or from ip=
 //	Run      renews the lease until the operating system configures the card itself; repairs what takes the network away
-//	Adopt    goes on with the card of an agent that has died: no DHCP again
+//	Adopt    goes on with the card of an agent that has died: its lease counts
 //	HandOver tells the network services of the operating system to leave the address alone
 //
 // The address has no lifetime in the kernel: a machine that is frozen for an hour, or whose DHCP server is gone, must
@@ -15,8 +15,9 @@
 // UDP checksum is not looked at, since on virtual cards it is often not there yet; transaction number and MAC address
 // say whose an answer is.
 //
-// A lease of the boot loader is used at once, and asked for again a few seconds later as if it were to be renewed: the loader
-// speaks with the same client identifier and MAC address, so that to its server nothing has changed.
+// A lease of the boot loader is used at once, and asked for again a few seconds later as if it were to be renewed: iPXE
+// speaks with the same client identifier and MAC address, so that to its server nothing has changed. One that it took over from
+// other firmware, or that another kernel was given long before kexec, is refused then, and there is another address.
 //
 // Left out: no ARP probe before an address is used (the server looks for conflicts, and firmware has used it a moment ago);
 // IPv6 is left to the kernel, which takes its address from router advertisements.

@@ -47,13 +47,25 @@ func apply(l Lease, resolv string) error {
 	if err := setUp(l.Index); err != nil {
 		return fmt.Errorf("%s: set up: %w", l.Name, err)
 	}
+	if err := changeAddress(unix.RTM_NEWADDR, netlink.Create|netlink.Replace, l.Index, l.Address); err != nil {
+		return fmt.Errorf("%s: set address %s: %w", l.Name, l.Address, err)
+	}
+	errs := []error{applyRoutes(l)}
+	if l.Hostname != "" {
+		_ = unix.Sethostname([]byte(l.Hostname)) // a name is no reason to stop
+	}
+	if content := l.resolvConf(); resolv != "" && content != nil {
+		errs = append(errs, write(resolv, content, 0o644))
+	}
+	return errors.Join(errs...)
+}
+
+// applyRoutes gives a card that has its address the routes of its lease, and the MTU.
+func applyRoutes(l Lease) error {
 	if l.MTU > 0 {
 		if c, err := oneLink(l.Index); err == nil && c.mtu > l.MTU {
 			_ = setMTU(l.Index, l.MTU) // a card that cannot keeps its own
 		}
-	}
-	if err := changeAddress(unix.RTM_NEWADDR, netlink.Create|netlink.Replace, l.Index, l.Address); err != nil {
-		return fmt.Errorf("%s: set address %s: %w", l.Name, l.Address, err)
 	}
 	var errs []error
 	for _, r := range l.Routes {
@@ -62,12 +74,6 @@ func apply(l Lease, resolv string) error {
 	if l.Router.IsValid() {
 		all := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 		errs = append(errs, route(l.Index, Route{To: all, Via: l.Router}))
-	}
-	if l.Hostname != "" {
-		_ = unix.Sethostname([]byte(l.Hostname)) // a name is no reason to stop
-	}
-	if content := l.resolvConf(); resolv != "" && content != nil {
-		errs = append(errs, write(resolv, content, 0o644))
 	}
 	return errors.Join(errs...)
 }

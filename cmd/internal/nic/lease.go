@@ -119,24 +119,28 @@ func (l *Lease) times(valid, renew, rebind time.Duration) {
 	}
 	valid = max(valid, time.Second)
 	if rebind <= 0 || rebind >= valid {
-		rebind = valid * 7 / 8
+		rebind = valid - valid/8
 	}
 	if renew <= 0 || renew >= rebind {
-		renew = min(valid/2, rebind*4/7)
+		renew = min(valid/2, rebind/7*4)
 	}
 	l.Valid, l.Renew, l.Rebind = valid, renew, rebind
 }
 
-// ParseLease finds the lease of the boot loader on a kernel command line, as its script writes it: the address, and in hexadecimal
-// the options of DHCP (RFC 2132) that the server gave with it.
+// ParseLease finds the lease of the boot loader on a kernel command line, as its script writes it behind the card: the address, and in
+// hexadecimal the options of DHCP (RFC 2132) that the server gave with it.
 //
-//	spate.lease=ADDRESS,CODE:HEX,CODE:HEX…
+//	BOOTIF=CARD … spate.lease=ADDRESS,CODE:HEX,CODE:HEX…
 //
-// It is taken whole or not at all, and then has no address: a kernel cuts a command line that is too long for it.
+// One that stands before the card is not the script's: somebody has sealed the command line of a running machine with a version. A lease
+// is taken whole or not at all, and then has no address: a kernel cuts a command line that is too long for it. Its time counts from the
+// kernel's start.
 func ParseLease(line string) (l Lease) {
-	const name = "spate.lease="
 	for word := range strings.FieldsSeq(line) {
-		if value, ok := strings.CutPrefix(word, name); ok {
+		switch name, value, _ := strings.Cut(word, "="); name {
+		case "BOOTIF":
+			l = Lease{}
+		case "spate.lease":
 			l = parseLease(value)
 		}
 	}
@@ -166,6 +170,9 @@ func parseLease(value string) Lease {
 		return Lease{}
 	}
 	l := fromACK(p, 0)
+	if l.Valid == 0 {
+		return Lease{} // for ever: nothing would be asked for
+	}
 	l.Unconfirmed = true
 	return l
 }

@@ -8,7 +8,7 @@ const (
 	lastWait  = 15 * time.Second
 	// confirmAfter is the least time until the server is asked for the boot loader's lease, which is used until then, and half of the most.
 	confirmAfter = 2 * time.Second
-	// requests is how often one offer is asked for before others are looked for.
+	// requests is how often one offer is asked for before others are looked for, and the boot loader's lease before others are asked.
 	requests = 4
 	// renewWait is the least time between two requests to renew (RFC 2131 section 4.4.5).
 	renewWait = time.Minute

@@ -62,7 +62,7 @@ func Up(ctx context.Context, w Want, line func(string)) (*Link, error) {
 	}
 }
 
-// Adopt goes on with the card of an agent that has died; of w only the files count. Nothing is sent before the lease must be renewed.
+// Adopt goes on with the card of an agent that has died; of w only the files count. Nothing is sent before the lease must be renewed or confirmed.
 func Adopt(lease Lease, w Want, line func(string)) *Link {
 	l := &Link{line: line, lease: lease, way: wayOf(lease, state{}), resolv: w.ResolvConf, state: w.StateFile}
 	l.newClient(lease)
@@ -93,9 +93,10 @@ func (l *Link) try(ctx context.Context, c card, w Want, only bool) (done bool, e
 		return false, err
 	}
 	lease := w.Static.lease()
-	if !lease.Address.IsValid() && w.Card != nil && c.mac == w.Card.String() {
+	// Half of its time is left for what the loader has loaded since, and for a link that took long.
+	if !lease.Address.IsValid() && w.Card != nil && c.mac == w.Card.String() && now() < w.Lease.Renew {
 		lease = w.Lease
-		lease.MAC, lease.Since = c.mac, now()
+		lease.MAC = c.mac
 		l.newClient(lease)
 	}
 	if !lease.Address.IsValid() {

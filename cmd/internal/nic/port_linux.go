@@ -220,6 +220,13 @@ func (l *Link) renewed(k *keeper, got *Lease) {
 	k.lease = *got
 	l.set(k.lease)
 	if got.Address == old.Address {
+		if !old.Unconfirmed {
+			return
+		}
+		// Boot loaders do not ask for all that we ask for. Names are left alone: the system may have set its own by now.
+		if err := applyRoutes(*got); err != nil {
+			l.line(err.Error())
+		}
 		return
 	}
 	l.line(fmt.Sprintf("%s: the address is %s now, it was %s", got.Name, got.Address, old.Address))

@@ -112,7 +112,7 @@ func (d Debian) files() []file {
 }
 
 // network goes on with what the boot image has set up.
-const network = `# The root file system is behind this network: no address is ever taken away. The boot image has asked DHCP already;
+const network = `# The root file system is behind this network: no address is ever taken away. The boot image has an address already;
 # asking again under the MAC address gives the same address.
 [Match]
 Type=ether

@@ -3,7 +3,7 @@
 //
 // The first worker does, in this order:
 //
-//	card       the address, by DHCP or from the command line        kept: the lease
+//	card       the address: the boot loader's, by DHCP, or of ip=   kept: the lease
 //	log-in     for ever, and says why it takes long                 kept: which version this is
 //	cache      in the keeper's memory                               kept: that there is a disk, and its device
 //	device     /dev/nbdN, and PID 1 may mount its root

@@ -143,9 +143,7 @@ func (w *worker) network(ctx context.Context) (*nic.Link, error) {
 	}
 	if line, err := os.ReadFile("/proc/cmdline"); err == nil {
 		want.Static, _ = nic.ParseStatic(string(line)) // PID 1 has told of mistakes
-		if time.Duration(stream.Now()) < leaseAge {
-			want.Lease = nic.ParseLease(string(line))
-		}
+		want.Lease = nic.ParseLease(string(line))
 	}
 	link, err := nic.Up(ctx, want, say)
 	if err != nil {
@@ -156,10 +154,6 @@ func (w *worker) network(ctx context.Context) (*nic.Link, error) {
 	w.take(w.post.Reach(keeper.NetworkUp))
 	return link, w.post.Keep(&w.state)
 }
-
-// leaseAge is how long the kernel may have run when the boot loader's lease is taken: that of a worker that dies before it has an
-// address, again and again, may have run out.
-const leaseAge = time.Minute
 
 const (
 	firstRetry = 2 * time.Second
