@@ -131,6 +131,29 @@ func TestTheBootLoadersLeaseIsReadWholeOrNotAtAll(t *testing.T) {
 	}
 }
 
+func TestTheBootLoadersLeaseIsForItsCardAndForAWhile(t *testing.T) {
+	card := net.HardwareAddr{0x52, 0x54, 0, 0, 0, 0xa}
+	l := ParseLease("spate.lease=192.0.2.50,1:ffffff00,51:00000e10,54:c0000201")
+	static, _ := ParseStatic("ip=192.0.2.5:::255.255.255.0")
+	for _, c := range []struct {
+		want Want
+		mac  string
+		now  time.Duration
+		ip   string
+	}{
+		{Want{Card: card, Lease: l}, "52:54:00:00:00:0a", 29 * time.Minute, "192.0.2.50/24"},
+		{Want{Card: card, Lease: l}, "52:54:00:00:00:0a", 30 * time.Minute, "invalid Prefix"},
+		{Want{Card: card, Lease: l}, "52:54:00:00:00:0b", 0, "invalid Prefix"},
+		{Want{Lease: l}, "52:54:00:00:00:0a", 0, "invalid Prefix"},
+		{Want{Card: card}, "52:54:00:00:00:0a", 0, "invalid Prefix"},
+		{Want{Card: card, Lease: l, Static: static}, "52:54:00:00:00:0a", time.Hour, "192.0.2.5/24"},
+	} {
+		if got := c.want.given(c.mac, c.now).Address.String(); got != c.ip {
+			t.Errorf("%+v, card %s after %v: %s, want %s", c.want, c.mac, c.now, got, c.ip)
+		}
+	}
+}
+
 func FuzzParseLease(f *testing.F) {
 	f.Add("192.0.2.50,1:ffffff80,3:c0000209,51:00000e10,121:180a00000a010203,54:c0000201")
 	f.Fuzz(func(t *testing.T, value string) {

@@ -92,14 +92,11 @@ func (l *Link) try(ctx context.Context, c card, w Want, only bool) (done bool, e
 	if done, err = awaitLink(ctx, c, only, l.line); !done {
 		return false, err
 	}
-	lease := w.Static.lease()
-	// Half of its time is left for what the loader has loaded since, and for a link that took long.
-	if !lease.Address.IsValid() && w.Card != nil && c.mac == w.Card.String() && now() < w.Lease.Renew {
-		lease = w.Lease
+	lease := w.given(c.mac, now())
+	if lease.Address.IsValid() {
 		lease.MAC = c.mac
 		l.newClient(lease)
-	}
-	if !lease.Address.IsValid() {
+	} else {
 		limit := time.Duration(0)
 		if !only {
 			limit = cardPatience

@@ -1,6 +1,9 @@
 package nic
 
-import "net"
+import (
+	"net"
+	"time"
+)
 
 // Want says which card is brought up, and how.
 type Want struct {
@@ -14,6 +17,18 @@ type Want struct {
 	ResolvConf string
 	// StateFile is a file that always has the lease as JSON, such as StateFile; empty: none.
 	StateFile string
+}
+
+// given is the lease that the card with this MAC address has without asking anybody; it has no address when there is none. Of that of the
+// boot loader half of the time is left for what was loaded since, and for a link that took long: now is since the kernel's start.
+func (w Want) given(mac string, now time.Duration) Lease {
+	switch {
+	case w.Static.Address.IsValid():
+		return w.Static.lease()
+	case w.Card != nil && mac == w.Card.String() && now < w.Lease.Renew:
+		return w.Lease
+	}
+	return Lease{}
 }
 
 // StateFile is where the lease is told to whoever hands the card over.
