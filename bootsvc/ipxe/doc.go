@@ -12,11 +12,11 @@
 // made, so that a menu is not shown to nobody. A machine that may not boot shows the reason, waits 30 seconds and asks again. Only a machine
 // that boots its own disk, or that is not this farm's, goes back to its firmware.
 //
-// It gives the lease of that card to the kernel, with the options that came with it: package nic of the programs goes on with it. Not
-// where the machine has waited for a person or a server (spate-waited), which may have taken longer than the lease lasts.
-//
 // It names the card with which the machine boots when it asks for the boot image, unless the command line allows a shell on the
 // console, or names a card in ip=: package parts is why.
+//
+// It gives the lease of that card to the kernel, with the options that came with it: package nic of the programs goes on with it. Not
+// where the machine has waited for a person or a server (spate-waited), which may have taken longer than the lease lasts.
 //
 // GRUB is used for Secure Boot alone. Its configuration ends when no server gave anything; grub.cfg, which loops, asks for
 // it again.

@@ -51,6 +51,6 @@ func emptyBelow(dir int, device uint64) {
 			emptyBelow(sub, device)
 			unix.Close(sub)
 		}
-		_ = unix.Unlinkat(dir, name, unix.AT_REMOVEDIR) // the same; one in which something is mounted stays
+		_ = unix.Unlinkat(dir, name, unix.AT_REMOVEDIR) // costs memory if it stays, as one does in which something is mounted
 	}
 }

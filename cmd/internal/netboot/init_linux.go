@@ -85,7 +85,7 @@ func (m *machine) attempt() (err error) {
 		}
 	}()
 	m.modules.base()
-	m.modules.devices(func() bool { return m.modules.hasCard(m.line.Card) })
+	m.modules.devices(m.line.Card)
 	// Behind the driver of a random number generator, which gives them at once: waiting makes the kernel gather them from
 	// the jitter of its own execution, for a second and at half the speed of everything else.
 	m.entropy.Do(func() { go awaitEntropy(m.con) }) // ends when the kernel has random numbers
@@ -175,7 +175,7 @@ func (m *machine) await(end <-chan time.Time) error {
 				return nil
 			}
 		case <-look.C:
-			m.modules.devices(func() bool { return false })
+			m.modules.devices(nil)
 			m.modules.orphans()
 		case <-m.pressed:
 			m.shell()

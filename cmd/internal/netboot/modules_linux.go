@@ -105,16 +105,16 @@ func insert(s modules.Step) error {
 	return err
 }
 
-// devices loads what the machine's devices ask for, until there are no new ones, or, where the first buses have been looked at, enough
-// says that there is no need of the others. A machine has hundreds of devices, and most have nothing to say: each is read once, while it
-// is there.
-func (l *loader) devices(enough func() bool) {
+// devices loads what the machine's devices ask for, until there are no new ones, or the network card with this address is there when the
+// first buses have been looked at; nil is no card. A machine has hundreds of devices, and most have nothing to say: each is read once,
+// while it is there.
+func (l *loader) devices(card net.HardwareAddr) {
 	for range mostRounds {
 		there, fresh := map[string]bool{}, false
 		for _, bus := range firstBuses {
 			fresh = l.bus(bus, there) || fresh
 		}
-		if enough() {
+		if l.hasCard(card) {
 			return
 		}
 		for _, bus := range names(l.sys + "/bus") {

@@ -46,11 +46,11 @@ func TestDriversAreLoadedUntilTheCardIsThereAndTheOthersLater(t *testing.T) {
 		if got := l.hasCard(mac); got != c.enough {
 			t.Errorf("card %q is there: %t", c.card, got)
 		}
-		l.devices(func() bool { return l.hasCard(mac) })
+		l.devices(mac)
 		if got := strings.Join(slices.Sorted(maps.Keys(l.done)), " "); got != c.want {
 			t.Errorf("card %q: %s were loaded, want %s", c.card, got, c.want)
 		}
-		l.devices(func() bool { return false })
+		l.devices(nil)
 		if got := slices.Sorted(maps.Keys(l.done)); len(got) != 3 || tried != 3 {
 			t.Errorf("card %q: %s after a second look, %d modules were tried", c.card, got, tried)
 		}

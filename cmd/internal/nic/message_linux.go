@@ -139,9 +139,9 @@ func parseAddress(b []byte) (a ifAddr, wanted bool, err error) {
 	err = attributes(b[unix.SizeofIfAddrmsg:], func(d *netlink.AttributeDecoder) {
 		switch d.Type() {
 		case unix.IFA_LOCAL:
-			local, _ = netip.AddrFromSlice(d.Bytes()) // as said above
+			local, _ = netip.AddrFromSlice(d.Bytes()) // one of another length is not valid, which is looked at below
 		case unix.IFA_ADDRESS:
-			far, _ = netip.AddrFromSlice(d.Bytes()) // the same
+			far, _ = netip.AddrFromSlice(d.Bytes()) // not valid when of another length, as the local one
 		}
 	})
 	switch {
@@ -168,7 +168,7 @@ func parseRoute(b []byte) (r ifRoute, wanted bool, err error) {
 		case unix.RTA_DST:
 			to, _ = netip.AddrFromSlice(d.Bytes()) // one of another length is not valid, and no route that is looked for
 		case unix.RTA_GATEWAY:
-			r.via, _ = netip.AddrFromSlice(d.Bytes()) // the same
+			r.via, _ = netip.AddrFromSlice(d.Bytes()) // one of another length is not valid, which means directly on the card
 		}
 	})
 	r.to = netip.PrefixFrom(to, bits)
